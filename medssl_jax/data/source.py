@@ -1,0 +1,82 @@
+"""What a source of examples is: random access, names, and what is known of each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+UNLABELLED = -1
+
+Record = dict[str, Any]
+
+
+class Source(Protocol):
+    """Random access to decoded examples.
+
+    `source[i]` is a record with
+
+      image: (*s, c) array as decoded, slices first for volumes, channels last;
+        raw intensities (HU for CT)
+      spacing_mm: tuple of one float per spatial axis, where the file knows it
+
+    and raises `DataError` where the file is unusable. `labels` is (n,) int64 with
+    `UNLABELLED` where there is none, or None; `patients` one id per example, or None.
+    """
+
+    labels: np.ndarray | None
+    patients: Sequence[str] | None
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int) -> Record: ...
+    def name(self, i: int) -> str:
+        """Return what errors and tables call example i; never text of a header."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A source over named examples, `read(name)` decoding one.
+
+    `read` crosses to worker processes, so it has to be picklable.
+    """
+
+    names: Sequence[str]
+    read: Callable[[str], Record]
+    labels: np.ndarray | None = None
+    patients: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, i: int) -> Record:
+        return self.read(self.names[i])
+
+    def name(self, i: int) -> str:
+        return self.names[i]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The examples of `source` at `indices`, in that order; repeats are allowed."""
+
+    source: Source
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> Record:
+        return self.source[int(self.indices[i])]
+
+    def name(self, i: int) -> str:
+        return self.source.name(int(self.indices[i]))
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = self.source.labels
+        return None if labels is None else labels[self.indices]
+
+    @property
+    def patients(self) -> list[str] | None:
+        patients = self.source.patients
+        return None if patients is None else [patients[i] for i in self.indices]

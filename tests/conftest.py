@@ -1,0 +1,33 @@
+"""Eight CPU devices, no room for JAX to guess, shapes checked against annotations."""
+
+import os
+from pathlib import Path
+
+# Before JAX is imported: it reads both once.
+_devices = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_devices}"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from jaxtyping import install_import_hook
+
+install_import_hook("medssl_jax", "beartype.beartype")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update(
+    "jax_compilation_cache_dir",
+    os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax")),
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data that MEDSSL_DATA names; say so if there is none."""
+    root = os.environ.get("MEDSSL_DATA")
+    if not root:
+        pytest.skip("MEDSSL_DATA is not set: real files are not tested")
+    return Path(root)
