@@ -1,0 +1,143 @@
+"""Residual networks in 2D and 3D: torchvision's resnet and r3d, with a width."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.models.conv import convolve
+from medssl_jax.models.network import Network, network
+from medssl_jax.models.norm import BatchNorm
+
+
+def resnet(
+    *,
+    ndim: int,
+    layers: Sequence[int],
+    block: str,
+    width: int,
+    stem: str,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> Network:
+    """Return the encoder (b, *s, c) -> (b, d) by global average pooling, without head.
+
+    Args:
+      ndim: spatial axes of the input.
+      layers: blocks per stage; every stage but the first halves all axes.
+      block: "basic" (two 3-wide convolutions) or "bottleneck" (1, 3, 1; the stride is
+        on the middle one, "v1.5").
+      width: channels of the first stage; 64 is the published one, 128 SimCLR's 2x.
+      stem: "r3d" (3x7x7, stride 1x2x2 in 3D, 7x7 / 2 in 2D, no pooling), "imagenet"
+        (7 / 2 and max pooling 3 / 2 on all axes), "small" (3 / 1, no pooling).
+      dtype: of the computation; parameters, statistics and features are float32.
+      axis_name: mapped axis over which batch statistics are averaged.
+
+    Raises:
+      ConfigError: if `block` or `stem` is unknown.
+
+    Source: arXiv:1512.03385; r3d_18 (3D, layers 2-2-2-2, "basic", 64, "r3d") is
+    arXiv:1711.11248.
+    """
+    for field, name, known in (("block", block, _BLOCKS), ("stem", stem, _STEMS)):
+        if name not in known:
+            raise ConfigError(f"unknown {field} {name!r}; known: {', '.join(known)}")
+    return network(_ResNet(ndim, tuple(layers), block, width, stem, dtype, axis_name))
+
+
+# (kernel size, channels over the block's, carries the block's stride) per convolution
+_BLOCKS = {
+    "basic": ((3, 1, True), (3, 1, False)),
+    "bottleneck": ((1, 1, False), (3, 1, True), (1, 4, False)),
+}
+
+# (kernel size, stride, max pooling); the last ndim entries are used
+_STEMS = {
+    "r3d": ((3, 7, 7), (1, 2, 2), False),
+    "imagenet": ((7, 7, 7), (2, 2, 2), True),
+    "small": ((3, 3, 3), (1, 1, 1), False),
+}
+
+
+class _ResNet(nn.Module):
+    ndim: int
+    layers: tuple[int, ...]
+    block: str
+    width: int
+    stem: str
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b d"]:
+        size, strides, pool = _STEMS[self.stem]
+        size, strides = size[-self.ndim :], strides[-self.ndim :]
+        parts = {"dtype": self.dtype, "axis_name": self.axis_name}
+        x = nn.relu(
+            _ConvNorm(self.width, size, strides, **parts, name="stem")(x, train)
+        )
+        if pool:
+            window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
+            x = nn.max_pool(x, window, (2,) * self.ndim, padding)
+        for i, count in enumerate(self.layers):
+            for j in range(count):
+                x = _Block(
+                    _BLOCKS[self.block],
+                    features=self.width * 2**i,
+                    stride=2 if i > 0 and j == 0 else 1,
+                    **parts,
+                    name=f"layer{i + 1}_{j}",
+                )(x, train)
+        return jnp.mean(x, axis=range(1, x.ndim - 1), dtype=jnp.float32)
+
+
+class _Block(nn.Module):
+    convolutions: tuple[tuple[int, int, bool], ...]
+    features: int
+    stride: int
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], train: bool
+    ) -> Float[Array, "b *t d"]:
+        def conv_norm(x, features, size, stride, name):
+            dims = x.ndim - 2
+            parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}
+            return _ConvNorm(features, (size,) * dims, (stride,) * dims, **parts)(
+                x, train
+            )
+
+        y = x
+        for i, (size, growth, strided) in enumerate(self.convolutions):
+            y = nn.relu(y) if i > 0 else y
+            stride = self.stride if strided else 1
+            y = conv_norm(y, self.features * growth, size, stride, f"conv{i + 1}")
+        if x.shape[-1] != y.shape[-1]:  # so wherever there is a stride
+            x = conv_norm(x, y.shape[-1], 1, self.stride, "downsample")
+        return nn.relu(x + y)
+
+
+class _ConvNorm(nn.Module):
+    features: int
+    size: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], train: bool
+    ) -> Float[Array, "b *t d"]:
+        kernel = self.param(
+            "kernel",
+            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            (*self.size, x.shape[-1], self.features),
+            jnp.float32,
+        )
+        x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        return BatchNorm(self.dtype, self.axis_name, name="norm")(x, train)

@@ -1,0 +1,57 @@
+"""ResNets in 2D and 3D against published sizes, shapes and dtypes."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.models.resnet import resnet
+
+R18 = {"layers": (2, 2, 2, 2), "block": "basic"}
+R50 = {"layers": (3, 4, 6, 3), "block": "bottleneck"}
+
+
+def count(network, shape):
+    variables = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, *shape)))
+    return sum(x.size for x in jax.tree.leaves(variables["params"]))
+
+
+@pytest.mark.parametrize(
+    "published, settings, shape",
+    [
+        # torchvision's r3d_18: 33,371,472 with a 400-way head (205,200), RGB
+        (33_371_472 - 205_200, {"ndim": 3, "stem": "r3d", **R18}, (4, 16, 16, 3)),
+        # torchvision's resnet18 and resnet50, less their 1000-way heads
+        (11_689_512 - 513_000, {"ndim": 2, "stem": "imagenet", **R18}, (32, 32, 3)),
+        (25_557_032 - 2_049_000, {"ndim": 2, "stem": "imagenet", **R50}, (32, 32, 3)),
+    ],
+)
+def test_has_as_many_parameters_as_published(published, settings, shape):
+    assert count(resnet(width=64, **settings), shape) == published
+
+
+@pytest.mark.parametrize("width, millions", [(64, 24), (128, 94), (256, 375)])
+def test_width_gives_the_sizes_of_simclr(width, millions):
+    # ResNet-50, 2x, 4x without head: arXiv:2002.05709, table 6
+    encoder = resnet(ndim=2, width=width, stem="imagenet", **R50)
+    assert round(count(encoder, (32, 32, 3)) / 1e6) == millions
+
+
+@pytest.mark.parametrize("field", ["block", "stem"])
+def test_unknown_names_list_the_known(field):
+    settings = {"ndim": 2, "width": 8, "stem": "small", **R18, field: "dense"}
+    with pytest.raises(ConfigError, match=f"unknown {field} 'dense'; known: "):
+        resnet(**settings)
+
+
+def test_computes_in_bfloat16_and_keeps_float32():
+    settings = {"ndim": 2, "layers": (1,), "block": "basic", "width": 4}
+    full = resnet(stem="small", **settings)
+    half = resnet(stem="small", dtype=jnp.bfloat16, **settings)
+    x = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
+    variables = half.init(jax.random.key(0), x)
+    y, statistics = jax.jit(half.apply, static_argnums=2)(variables, x, True)
+    for kept in jax.tree.leaves((variables, y, statistics)):
+        assert kept.dtype == jnp.float32
+    reference, _ = jax.jit(full.apply, static_argnums=2)(variables, x, True)
+    assert 0 < jnp.abs(y - reference).max() < 0.1
