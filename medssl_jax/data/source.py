@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,7 @@ UNLABELLED = -1
 Record = dict[str, Any]
 
 
+@runtime_checkable  # tests check annotations
 class Source(Protocol):
     """Random access to decoded examples.
 
@@ -32,18 +33,27 @@ class Source(Protocol):
     def name(self, i: int) -> str:
         """Return what errors and tables call example i; never text of a header."""
 
+    def stamp(self, i: int) -> str:
+        """Return what changes when example i's record would, for caches to hash.
+
+        For files: path, size, time of change and how they are read. Empty where the
+        source cannot tell; then nothing is cached.
+        """
+
 
 @dataclass(frozen=True)
 class Examples:
     """A source over named examples, `read(name)` decoding one.
 
-    `read` crosses to worker processes, so it has to be picklable.
+    `read` crosses to worker processes, so it has to be picklable; `stamp_of(name)` is
+    the source's stamp.
     """
 
     names: Sequence[str]
     read: Callable[[str], Record]
     labels: np.ndarray | None = None
     patients: Sequence[str] | None = None
+    stamp_of: Callable[[str], str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,6 +63,9 @@ class Examples:
 
     def name(self, i: int) -> str:
         return self.names[i]
+
+    def stamp(self, i: int) -> str:
+        return "" if self.stamp_of is None else self.stamp_of(self.names[i])
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,9 @@ class Subset:
 
     def name(self, i: int) -> str:
         return self.source.name(int(self.indices[i]))
+
+    def stamp(self, i: int) -> str:
+        return self.source.stamp(int(self.indices[i]))
 
     @property
     def labels(self) -> np.ndarray | None:

@@ -1,0 +1,27 @@
+"""Arrays in .npy files, never unpickled."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medssl_jax.errors import DataError
+
+
+def load_array(path: Path) -> np.ndarray:
+    """Map the array of numbers in a .npy file into memory.
+
+    Raises:
+      DataError: if the file is missing, damaged, or holds anything but numbers.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        reason = f"is no readable .npy array of numbers ({error})"
+        if "ickle" in str(error) or "Python objects" in str(error):
+            reason = "holds Python objects, which are never unpickled; save numbers"
+        raise DataError(path, reason) from error
+    if not isinstance(array, np.ndarray):
+        raise DataError(path, "is an archive of arrays (.npz), not one array")
+    if array.dtype.kind not in "buif":
+        raise DataError(path, f"holds {array.dtype}, not real numbers")
+    return array

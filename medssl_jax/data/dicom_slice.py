@@ -1,0 +1,137 @@
+"""One slice of a DICOM series: its pixels, and where they lie."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.pixels import apply_modality_lut, get_decoder
+
+from medssl_jax.errors import DataError
+
+# nothing else of a file is parsed, so nothing else can leak
+_TAGS = [
+    "BitsAllocated",
+    "BitsStored",
+    "Columns",
+    "HighBit",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "ModalityLUTSequence",
+    "NumberOfFrames",
+    "PhotometricInterpretation",
+    "PixelData",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SamplesPerPixel",
+]
+_NEEDED = (
+    "PixelData",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "PhotometricInterpretation",
+    "SamplesPerPixel",
+)
+# what pydicom raises on damaged files
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    BytesLengthException,
+)
+
+
+class Slice(NamedTuple):
+    """Pixels (rows, columns) float32, rescaled; geometry in mm, towards left,
+    posterior, superior."""
+
+    pixels: np.ndarray
+    position: np.ndarray  # (3,) centre of the first pixel
+    directions: np.ndarray  # (2, 3) of rows of increasing index, then of columns
+    spacing_mm: tuple[float, float]  # between rows, between columns
+
+
+def read_slice(path: Path) -> Slice:
+    """Read one file, rescaled (HU for CT), MONOCHROME1 inverted.
+
+    Raises:
+      DataError: if the file is damaged, compressed beyond what is installed, no single
+        greyscale frame, or does not say where it lies. Its text quotes no header.
+    """
+    try:
+        return _read(path)
+    except InvalidDicomError:
+        raise DataError(path, "is not DICOM, though it is called so") from None
+    except DAMAGED as error:
+        # its text may quote the header
+        reason = f"is a damaged DICOM file ({type(error).__name__} on reading)"
+        raise DataError(path, reason) from None
+
+
+def _read(path):
+    header = pydicom.dcmread(path, specific_tags=_TAGS)
+    _check_kind(path, header)
+    _check_decoder(path, header)
+    position = np.array(header.ImagePositionPatient, float).reshape(3)
+    # DICOM's first triple is the way of a row: of the index of columns
+    directions = np.array(header.ImageOrientationPatient, float).reshape(2, 3)[::-1]
+    if not np.allclose(directions @ directions.T, np.eye(2), atol=1e-2):
+        raise DataError(path, "its ImageOrientationPatient is no pair of directions")
+    between_rows, between_columns = map(float, header.PixelSpacing)
+    spacing_mm = between_rows, between_columns
+    return Slice(_rescaled(header), position, directions, spacing_mm)
+
+
+def _check_kind(path, header):
+    missing = [name for name in _NEEDED if header.get(name) in (None, "")]
+    if missing:
+        text = f"has no {', '.join(missing)}: no slice of a volume"
+        raise DataError(path, f"{text}; radiographs can be read as npy")
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        text = "is a multi-frame file, which is not supported"
+        raise DataError(path, f"{text}; convert it (dcm2niix) to use the nifti source")
+    if header.SamplesPerPixel != 1:
+        text = f"has {header.SamplesPerPixel} samples per pixel, not one"
+        raise DataError(path, f"{text}; colour images can be read as npy")
+
+
+def _check_decoder(path, header):
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise DataError(path, "has no TransferSyntaxUID: its pixels cannot be decoded")
+    known = syntax.is_transfer_syntax and not syntax.is_private
+    if known and not syntax.is_compressed:
+        return
+    try:
+        decodable = known and get_decoder(syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        raise DataError(path, "has a transfer syntax that is not supported")
+    if not decodable:
+        raise DataError(
+            path,
+            f"is compressed ({syntax.name}) beyond what is installed; pip install "
+            "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",
+        )
+
+
+def _rescaled(header):
+    stored = header.pixel_array
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        # white is lowest: mirror the range of stored values
+        bits, signed = header.BitsStored, header.PixelRepresentation
+        ends = -1 if signed else 2**bits - 1  # lowest + highest
+        stored = ends - stored.astype(np.int64)
+    return apply_modality_lut(stored, header).astype(np.float32)

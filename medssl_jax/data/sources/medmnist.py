@@ -1,0 +1,85 @@
+"""MedMNIST's official archives, 2D and 3D (Yang et al. 2023)."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from medssl_jax.data import tree
+from medssl_jax.data.host import check
+from medssl_jax.data.source import Examples, Record
+from medssl_jax.errors import ConfigError, DataError
+
+SPLITS = ("train", "val", "test")
+
+
+def medmnist(*, root: str, split: str) -> Examples:
+    """Read one official split of a MedMNIST archive.
+
+    Each process that reads examples decompresses the split once and keeps it.
+
+    Args:
+      root: the .npz file, with `{split}_images` (n, *s) or (n, *s, 3), uint8, and
+        `{split}_labels` (n, 1). Which examples share a patient is not in it.
+      split: "train", "val" or "test".
+
+    Raises:
+      ConfigError: if the split is none of these.
+      DataError: if the file is missing, damaged, or holds other arrays; if its labels
+        are not one class per example.
+    """
+    if split not in SPLITS:
+        raise ConfigError(
+            f"data.split {split!r} is not known; known: {', '.join(SPLITS)}"
+        )
+    if not root:
+        raise DataError("data.root", "is empty; name the .npz file of MedMNIST")
+    labels = _array(root, f"{split}_labels")
+    images = _images(root, split, tree.stamp(Path(root)))
+    if labels.shape != (len(images), 1):
+        reason = f"{split}_labels has shape {labels.shape}, not one class per example"
+        raise DataError(root, reason)
+    names = [f"{split}/{i:06d}" for i in range(len(images))]
+    read = _Read(root, split)
+    return Examples(names, read, labels[:, 0].astype(np.int64), None, read.stamp)
+
+
+@dataclass(frozen=True)
+class _Read:
+    root: str
+    split: str
+
+    def __call__(self, name: str) -> Record:
+        images = _images(self.root, self.split, tree.stamp(Path(self.root)))
+        image = images[int(name.rpartition("/")[2])]
+        # no MedMNIST volume has three columns: they are 28, 64, 128 or 224 wide
+        if image.shape[-1] != 3:
+            image = image[..., np.newaxis]
+        return check({"image": image}, f"{self.root}, {name}")
+
+    def stamp(self, name: str) -> str:
+        return f"medmnist {name} {tree.stamp(Path(self.root))}"
+
+
+@lru_cache(maxsize=len(SPLITS))
+def _images(root, split, stamp):
+    del stamp  # another file under the same name is not the one remembered
+    return _array(root, f"{split}_images")
+
+
+def _array(root, key):
+    try:
+        archive = np.load(root, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(root, "is one array (.npy), not an archive (.npz)")
+        with archive:
+            if key not in archive:
+                held = ", ".join(archive) or "nothing"
+                raise DataError(root, f"holds no {key!r}; it holds: {held}")
+            return archive[key]
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = f"is no readable .npz of numbers ({error})"
+        raise DataError(root, reason) from error

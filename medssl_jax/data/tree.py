@@ -1,0 +1,58 @@
+"""Files below a folder: which there are, and what changes when one does."""
+
+import os
+from pathlib import Path
+
+from medssl_jax.errors import DataError
+
+
+def files(root: str, suffixes: tuple[str, ...], *, holds: str) -> list[str]:
+    """List files below `root` as sorted POSIX paths relative to it.
+
+    Hidden files and folders are left out, macOS's `._*` doubles with them; links are
+    followed. `suffixes` match in any case; `("",)` takes every file. `holds` says in
+    errors what is looked for.
+
+    Raises:
+      DataError: if root is empty, missing, no folder, unreadable, or holds none.
+    """
+    if not root:
+        raise DataError("data.root", f"is empty; name the folder that holds {holds}")
+    if not Path(root).is_dir():
+        raise DataError(root, "there is no such folder; check data.root")
+    found = sorted(
+        (Path(folder) / name).relative_to(root).as_posix()
+        for folder, names in _walk(root)
+        for name in names
+        if name.lower().endswith(suffixes) and not name.startswith(".")
+    )
+    if not found:
+        raise DataError(root, f"there is no {holds} in this folder or below it")
+    return found
+
+
+def stamp(*paths: Path) -> str:
+    """Return path, size and time of change of every file, as one text."""
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError as error:
+        raise DataError(paths[0], f"cannot be read: {error.strerror}") from error
+    return "\n".join(
+        f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        for path, stat in zip(paths, stats, strict=True)
+    )
+
+
+def _walk(root):
+    seen = set()  # a link to a folder above would never end
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse):
+        if (real := os.path.realpath(folder)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield folder, names
+
+
+def _refuse(error: OSError):
+    raise DataError(error.filename, f"cannot be listed: {error.strerror}")

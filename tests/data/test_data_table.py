@@ -1,0 +1,88 @@
+"""The CSV of labels and patients: what is read, and what is refused by line."""
+
+import numpy as np
+import pytest
+
+from medssl_jax.data.source import UNLABELLED
+from medssl_jax.data.table import examples
+from medssl_jax.errors import ConfigError, DataError
+
+NAMES = ["a.npy", "b/c.npy", "d.npy"]
+
+
+def join(tmp_path, text, unlisted="raise", encoding="utf-8"):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text.encode(encoding))
+    return examples(NAMES, dict, str, labels=str(path), unlisted=unlisted)
+
+
+def test_rows_reach_their_files_in_the_order_of_the_files(tmp_path):
+    text = "path,label,patient\nd.npy,2,p1\n./a.npy,0,p2\nb\\c.npy,,p1\n"
+    source = join(tmp_path, text)
+    assert source.names == NAMES
+    np.testing.assert_array_equal(source.labels, [0, UNLABELLED, 2])
+    assert source.labels.dtype == np.int64
+    assert source.patients == ["p2", "p1", "p1"]
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "labels", "patients"),
+    [
+        ("path,label", "1", [1, 1, 1], None),
+        ("path,patient", "x", None, ["x"] * 3),
+        ("path", None, None, None),
+    ],
+)
+def test_label_and_patient_are_each_optional(tmp_path, header, cell, labels, patients):
+    rows = [name if cell is None else f"{name},{cell}" for name in NAMES]
+    source = join(tmp_path, "\n".join([header, *rows]))
+    assert (source.labels is None) == (labels is None)
+    assert labels is None or source.labels.tolist() == labels
+    assert source.patients == patients
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
+    text = "path,label\r\na.npy,1\r\nb/c.npy,0\r\nd.npy,1\r\n"
+    assert join(tmp_path, text, encoding="utf-8-sig").labels.tolist() == [1, 0, 1]
+
+
+def test_files_without_a_row_can_be_dropped(tmp_path):
+    source = join(tmp_path, "path,label\nd.npy,1\n", unlisted="drop")
+    assert source.names == ["d.npy"]
+    assert source.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("path,label\na.npy,1\nb/c.npy,tear\nd.npy,0\n", "line 3.*'tear'"),
+        ("path,label\na.npy,1.5\n", "line 2.*'1.5'"),
+        ("path,label\na.npy,-2\n", "line 2.*'-2'"),
+        ("path,label\na.npy,1\nd.npy,0\na.npy,1\n", "lines 2 and 4.*a.npy"),
+        ("path,label\na.npy,1\nb/c.npy,0\n", "1 file.*without a row.*d.npy"),
+        ("path\nx\nq\na.npy\nb/c.npy\nd.npy\nz\ny\n", r"4 row.*'q', 'x', 'y', \.\.\."),
+        ("path,lable\na.npy,1\n", "'lable'"),
+        ("path;label\na.npy;1\n", "separated by commas"),
+        ("label,patient\n1,p\n", "path"),
+        ("path,patient\na.npy,\n", "line 2: patient is empty"),
+        ("path,label\na.npy\n", "line 2.*fields"),
+        ("path,label\na.npy,1,2\n", "line 2.*fields"),
+        ("path,label\n", "no rows"),
+        ("", "none"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused_by_line(tmp_path, text, reason):
+    with pytest.raises(DataError, match=f"labels.csv: .*{reason}"):
+        join(tmp_path, text)
+
+
+def test_an_unreadable_table_is_named(tmp_path):
+    with pytest.raises(DataError, match="labels.csv.*UTF-8"):
+        join(tmp_path, "path,patient\na.npy,Müller\n", encoding="latin-1")
+    with pytest.raises(DataError, match="nowhere.csv"):
+        examples(NAMES, dict, str, labels="nowhere.csv", unlisted="raise")
+
+
+def test_an_unknown_way_with_unlisted_files_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="data.unlisted"):
+        join(tmp_path, "path\na.npy\n", unlisted="keep")
