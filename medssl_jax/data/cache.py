@@ -1,0 +1,89 @@
+"""Prepared images kept on disk, so that each is decoded once."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medssl_jax.data.arrays import load_array
+from medssl_jax.data.source import Record, Source
+from medssl_jax.errors import DataError, UserError
+
+_FORMAT = "1"  # raise it when the same settings come to mean other arrays
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A source of `source`'s images as `prepare` makes them, {"image": (*s, c)}.
+
+    They are kept in `folder` as .npy files under a hash of example, file and settings,
+    and mapped into memory from there; nothing of a header is kept. The folder can be
+    shared by runs and worker processes, and be deleted when none uses it. An empty
+    `folder`, or a source without stamps, keeps nothing.
+
+    `prepare` takes a record and its name; its `repr` has to say all its settings.
+    """
+
+    source: Source
+    prepare: Callable[[Record, str], np.ndarray]
+    folder: str
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Record:
+        stamp = self.stamp(i)
+        if not self.folder or not stamp:
+            return {"image": self._prepared(i)}
+        path = Path(self.folder) / f"{hashlib.sha256(stamp.encode()).hexdigest()}.npy"
+        try:
+            return {"image": load_array(path)}
+        except DataError:  # absent, or damaged when the machine went down
+            image = self._prepared(i)
+            _write(path, image)
+            return {"image": image}
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def stamp(self, i: int) -> str:
+        stamp = self.source.stamp(i)
+        return stamp and "\n".join([_FORMAT, self.name(i), stamp, repr(self.prepare)])
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return self.source.labels
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        return self.source.patients
+
+    def _prepared(self, i):
+        return self.prepare(self.source[i], self.name(i))
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    """Write all or nothing: another process sees a whole file or none.
+
+    Raises:
+      UserError: if the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+        try:
+            with open(handle, "wb") as file:
+                np.save(file, image, allow_pickle=False)
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path.parent}: cannot keep prepared images ({error.strerror}); make room "
+            "there, or set data.cache to another folder or to ''"
+        ) from error
