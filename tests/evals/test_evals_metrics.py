@@ -1,0 +1,78 @@
+"""Metrics against scikit-learn's, pairs counted by hand, and their policy on NaN."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from medssl_jax.evals import metrics
+
+
+def _draw(seed, n=60, ties=True):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    scores = rng.random(n) * 0.6 + 0.3 * labels
+    return labels, np.round(scores, 1) if ties else scores
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_binary_metrics_equal_scikit_learns(seed):
+    labels, scores = _draw(seed)
+    predicted = scores >= 0.5
+    expected = {
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "AUC": reference.roc_auc_score(labels, scores),
+        "sensitivity": reference.recall_score(labels, predicted),
+        "specificity": reference.recall_score(labels, predicted, pos_label=0),
+    }
+    found = {
+        name: metric(labels, scores) for name, metric in metrics.metrics(scores).items()
+    }
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_auc_is_the_share_of_pairs_in_order_with_ties_counting_half():
+    labels, scores = _draw(5, n=25)
+    pairs = [
+        (p > n) + 0.5 * (p == n)
+        for p in scores[labels == 1]
+        for n in scores[labels == 0]
+    ]
+    assert metrics.auc(labels, scores) == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_multiclass_metrics_equal_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 80)
+    scores = rng.random((80, 4)) + np.eye(4)[labels] * 0.4
+    scores /= scores.sum(axis=1, keepdims=True)
+    found = metrics.metrics(scores)
+    assert found["accuracy"](labels, scores) == pytest.approx(
+        reference.accuracy_score(labels, scores.argmax(1)), abs=1e-12
+    )
+    assert found["AUC"](labels, scores) == pytest.approx(
+        reference.roc_auc_score(labels, scores, multi_class="ovr"), abs=1e-12
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_metric_without_its_class_is_nan_and_accuracy_is_not():
+    positives, scores = np.ones(4, int), np.array([0.2, 0.6, 0.7, 0.9])
+    assert math.isnan(metrics.auc(positives, scores))
+    assert math.isnan(metrics.specificity(positives, scores))
+    assert math.isnan(metrics.sensitivity(1 - positives, scores))
+    assert metrics.sensitivity(positives, scores) == 0.75
+    assert metrics.accuracy(positives, scores) == 0.75
+
+
+def test_macro_auc_is_nan_where_a_class_is_missing():
+    labels, scores = np.array([0, 1, 0, 1]), np.full((4, 3), 1 / 3)
+    assert math.isnan(metrics.macro_auc(labels, scores))
+
+
+def test_two_classes_are_scored_by_the_probability_of_class_1():
+    probabilities = np.array([[0.9, 0.1], [0.3, 0.7]])
+    np.testing.assert_array_equal(metrics.binary_scores(probabilities), [0.1, 0.7])
+    three = np.full((2, 3), 1 / 3)
+    np.testing.assert_array_equal(metrics.binary_scores(three), three)
