@@ -10,18 +10,26 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 from jaxtyping import install_import_hook
 
-install_import_hook("medssl_jax", "beartype.beartype")
+install_import_hook("medssl_jax", "shapes.check")
 
 import jax
+import optax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(
     "jax_compilation_cache_dir",
-    os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax")),
+    os.environ.get(
+        "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache/jax")
+    ),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+# optax divides gradients by an integer count: its promotions are its own business.
+_update = optax.MultiSteps.update
+optax.MultiSteps.update = jax.numpy_dtype_promotion("standard")(_update)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,132 @@
+"""An encoder outlives its run: safetensors and JSON, back to a callable."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from medssl_jax import resolve
+from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.models.convert import from_torchvision
+from medssl_jax.models.network import Network
+from medssl_jax.state import to_unit
+from medssl_jax.views.compose import compose
+
+_FORMAT = 1
+_WEIGHTS, _SPEC = "weights.safetensors", "encoder.json"
+
+
+class Encoder:
+    """A pretrained backbone with the deterministic view that it expects.
+
+    Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to features (b, d)
+    float32. `spec` says what it is: `model`, `view`, `host` (how volumes were brought
+    to [0, 1]: orientation, spacing in mm, window, shape) and `provenance`.
+    """
+
+    def __init__(self, variables: PyTree, spec: Mapping[str, Any]):
+        self.variables = variables
+        self.spec = dict(spec)
+        self._encode = _encode(json.dumps([spec["model"], spec["view"]]))
+
+    def __call__(self, images) -> jax.Array:
+        return self._encode(self.variables, images)
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors and encoder.json into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = flatten_dict(jax.tree.map(np.asarray, self.variables), sep="/")
+        save_file(tensors, folder / _WEIGHTS)
+        spec = {"format": _FORMAT, **self.spec}
+        (folder / _SPEC).write_text(json.dumps(spec, indent=2))
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """Load the encoder of a run, or an encoder's own folder.
+
+    Raises:
+      DataError: if there is none, or its files are damaged or of another version.
+    """
+    folder = _folder(Path(path))
+    try:
+        spec = json.loads((folder / _SPEC).read_text())
+        tensors = load_file(folder / _WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DataError(folder, f"the encoder cannot be read: {error}") from error
+    if spec.pop("format", None) != _FORMAT:
+        raise DataError(folder / _SPEC, f"its format is not {_FORMAT}")
+    # an empty collection has no tensors
+    variables = {"batch_stats": {}} | unflatten_dict(tensors, sep="/")
+    return Encoder(jax.tree.map(jnp.asarray, variables), spec)
+
+
+def initial_variables(
+    init_from: str, model: Mapping[str, Any], channels: int
+) -> PyTree:
+    """Return the variables that `config.init_from` names, for the network `model`.
+
+    A run or encoder of this package, or a .safetensors file with torchvision's names
+    (r3d_18 of Kinetics-400, resnet18, ...).
+
+    Raises:
+      ConfigError: if the encoder there is of another architecture.
+      DataError: if it cannot be read.
+    """
+    if init_from.endswith(".safetensors"):
+        try:
+            tensors = load_file(init_from)
+        except (OSError, SafetensorError) as error:
+            raise DataError(init_from, f"cannot be read: {error}") from error
+        return from_torchvision(tensors, channels=channels)
+    found = load_encoder(init_from).spec["model"]
+    wanted = json.loads(json.dumps(dict(model)))
+    different = [
+        f"{field} is {found.get(field)!r} there, {wanted.get(field)!r} in config.model"
+        for field in sorted(found.keys() | wanted.keys())
+        if found.get(field) != wanted.get(field)
+    ]
+    if different:
+        raise ConfigError(f"init_from {init_from}: {'; '.join(different)}")
+    return load_encoder(init_from).variables
+
+
+def backbone(
+    model: Mapping[str, Any], *, dtype: DTypeLike, axis_name: str | None
+) -> Network:
+    """Build the network that `config.model` names."""
+    settings = dict(model)
+    factory = resolve.factory("medssl_jax.models", settings.pop("name"))
+    return factory(dtype=dtype, axis_name=axis_name, **settings)
+
+
+@functools.cache
+def _encode(key: str) -> Callable:
+    """Compile once for every encoder of one architecture and view."""
+    model, view = json.loads(key)
+    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    deterministic = functools.partial(compose(view), jax.random.key(0))
+
+    @jax.jit
+    def encode(variables, images):
+        images = jax.vmap(deterministic)(to_unit(images))
+        features, _ = network.apply(variables, images, False)
+        return features
+
+    return encode
+
+
+def _folder(path: Path) -> Path:
+    for folder in (path, path / "encoder"):
+        if (folder / _SPEC).is_file():
+            return folder
+    raise DataError(path, f"holds no encoder (no {_SPEC} here or in encoder/)")

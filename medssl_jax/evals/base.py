@@ -1,0 +1,62 @@
+"""What an evaluator is, and what it is given."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, PyTree
+
+from medssl_jax.data.pipeline import Draw, eval_batches
+from medssl_jax.data.source import Source
+from medssl_jax.methods.base import Method
+
+
+class Context(NamedTuple):
+    """The run that an evaluator looks at.
+
+    predict: (params, aux, host images) -> (b, classes), where the method has labels.
+    sources: by role ("train", and what `config.splits` names).
+    draw: brings a prepared volume to the shape of the batch, without chance.
+    spec: what `encoder.Encoder` takes beside the variables.
+    untrained: variables of the backbone as they were before the first update.
+    workdir: where tables of examples are written.
+    """
+
+    method: Method
+    predict: Callable[[PyTree, PyTree, np.ndarray], np.ndarray] | None
+    sources: Mapping[str, Source]
+    draw: Draw
+    batch_size: int
+    spec: Mapping[str, Any]
+    untrained: Callable[[], PyTree]
+    workdir: Path
+    seed: int
+
+
+class Evaluator(NamedTuple):
+    """Two functions of (params, aux).
+
+    during: scalars at every checkpoint; the best checkpoint is that of the lowest
+      "validation_loss", where there is one.
+    final: what results.json holds: `headline`, `tables`, `roc`, `collapse`.
+    """
+
+    during: Callable[[PyTree, PyTree], dict[str, float]]
+    final: Callable[[PyTree, PyTree], dict[str, Any]]
+
+
+def apply_to_all(
+    function: Callable[[np.ndarray], Any], source: Source, draw: Draw, size: int
+) -> Float[np.ndarray, "n k"]:
+    """Return function's rows (b, k) for all examples of `source`, in order."""
+    parts = [
+        np.asarray(function(batch["image"]))[: len(batch["index"])]
+        for batch in eval_batches(source, draw, size=size)
+    ]
+    return np.concatenate(parts)
+
+
+def class_count(*sources: Source) -> int:
+    """Return how many classes the labels of the sources name, at least two."""
+    return max(2, *(1 + int(np.max(source.labels)) for source in sources))

@@ -1,0 +1,148 @@
+"""The worth of a pretrained encoder against the same encoder untrained."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medssl_jax.data.source import UNLABELLED, Source, Subset
+from medssl_jax.encoder import Encoder
+from medssl_jax.evals.base import Context, Evaluator, apply_to_all, class_count
+from medssl_jax.evals.bootstrap import interval, paired_difference
+from medssl_jax.evals.collapse import spread, verdict
+from medssl_jax.evals.knn import weighted_knn
+from medssl_jax.evals.linear import linear_probe
+from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
+
+_ENCODERS = ("untrained", "pretrained")
+
+
+def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator:
+    """Build linear probe, weighted kNN and collapse measures on frozen features.
+
+    Both encoders get the same examples, folds and resamples. The classifiers learn
+    from the labelled examples of the role "probe", or else "train", and are scored on
+    "test". Without labels there, only collapse is measured, and the headline says so.
+    """
+
+    def final(params, aux):
+        encoders = {
+            "untrained": Encoder(context.untrained(), context.spec),
+            "pretrained": Encoder(context.method.encoder(params, aux), context.spec),
+        }
+        train = labelled(context.sources.get("probe", context.sources["train"]))
+        test = labelled(context.sources.get("test"))
+        scored = bool(train and test)
+        shown = test if scored else context.sources["train"]
+        features = {name: _features(e, shown, context) for name, e in encoders.items()}
+        _save_embeddings(features, shown, context)
+        results = _collapse(features)
+        if not scored:
+            results["headline"] += (
+                " No probe: it takes labelled examples of two roles. Give labels, and "
+                "hold some out with --config.splits.test.fraction=.3"
+            )
+            return results
+        learnt = {name: _features(e, train, context) for name, e in encoders.items()}
+        tasks = _Task(train, test, learnt, features, context.seed)
+        return _merge(results, _tables(_scores(tasks, neighbours, temperature), tasks))
+
+    return Evaluator(lambda params, aux: {}, final)
+
+
+def labelled(source: Source | None) -> Source | None:
+    """Return the labelled examples of a source, or None where there are none."""
+    if source is None or source.labels is None:
+        return None
+    known = np.flatnonzero(np.asarray(source.labels) != UNLABELLED)
+    return Subset(source, known) if len(known) else None
+
+
+class _Task(NamedTuple):
+    train: Source
+    test: Source
+    train_features: dict[str, np.ndarray]
+    test_features: dict[str, np.ndarray]
+    seed: int
+
+
+def _features(encoder: Encoder, source: Source, context: Context) -> np.ndarray:
+    return apply_to_all(encoder, source, context.draw, context.batch_size)
+
+
+def _save_embeddings(features, source: Source, context: Context) -> None:
+    labels = source.labels
+    unknown = np.full(len(source), UNLABELLED)
+    np.savez(
+        context.workdir / "embeddings.npz",
+        labels=unknown if labels is None else labels,
+        **features,
+    )
+
+
+def _collapse(features) -> dict[str, Any]:
+    measured = {name: spread(values) for name, values in features.items()}
+    words = verdict(measured["pretrained"], measured["untrained"])
+    return {"collapse": measured, "headline": f"{words[0].upper()}{words[1:]}."}
+
+
+def _scores(task: _Task, neighbours: int, temperature: float):
+    """Return test scores by classifier and encoder."""
+    classes = class_count(task.train, task.test)
+    labels = np.asarray(task.train.labels)
+    patients = task.train.patients
+    linear, knn = {}, {}
+    for name in _ENCODERS:
+        features = task.train_features[name], labels, task.test_features[name]
+        linear[name] = binary_scores(
+            linear_probe(*features, groups=patients, classes=classes, seed=task.seed)
+        )
+        knn[name] = binary_scores(
+            weighted_knn(
+                *features,
+                classes=classes,
+                k=min(neighbours, len(labels)),
+                temperature=temperature,
+            )
+        )
+    return {"linear probe": linear, "kNN": knn}
+
+
+def _tables(scores, task: _Task) -> dict[str, Any]:
+    labels = np.asarray(task.test.labels)
+    drawn = {"groups": task.test.patients, "seed": task.seed}
+    rows, roc, lines = [], [], []
+    for classifier, by_encoder in scores.items():
+        first = by_encoder["pretrained"]
+        metric = auc if first.ndim == 1 else macro_auc
+        cells = [
+            interval(metric, labels, by_encoder[name], **drawn).text()
+            for name in _ENCODERS
+        ]
+        gain = paired_difference(
+            metric, labels, first, by_encoder["untrained"], **drawn
+        )
+        rows.append([classifier, *cells, gain.text(signed=True)])
+        lines.append(f"{classifier} AUC {gain.text(signed=True)} over untrained")
+        if first.ndim == 1:
+            roc += [
+                {
+                    "name": f"{classifier}, {name}",
+                    "labels": labels.tolist(),
+                    "scores": by_encoder[name].tolist(),
+                }
+                for name in _ENCODERS
+            ]
+    table = {
+        "title": "Test AUC of frozen features",
+        "note": f"{len(task.train)} labelled examples to learn from, "
+        f"{len(labels)} to test; 95 % intervals by bootstrap over patients; the "
+        "difference is paired.",
+        "columns": ["classifier", *_ENCODERS, "pretrained - untrained"],
+        "rows": rows,
+    }
+    return {"tables": [table], "roc": roc, "headline": f"{'; '.join(lines)}."}
+
+
+def _merge(collapse, tables) -> dict[str, Any]:
+    headline = f"{tables['headline']} {collapse['headline']}"
+    return {**collapse, **tables, "headline": headline}

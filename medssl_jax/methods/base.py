@@ -1,0 +1,52 @@
+"""What a training task is: pure functions, in the style of optax."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, PyTree
+
+Params = PyTree
+Aux = Mapping[str, Any]
+Batch = Mapping[str, Array]
+
+
+class Method(NamedTuple):
+    """A training task; the train step calls these and knows nothing else of it.
+
+    init: (key, batch) -> (params, aux). `params` is what the optimizer trains, `aux`
+      what it does not: batch statistics, a target network, a queue. Both hold the
+      backbone under "backbone" (`params`, `aux["batch_stats"]`).
+    views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1];
+      the step maps it over the batch.
+    loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
+      this device's examples. Called on every micro-batch.
+    after_update: (params, aux, update) -> (params, aux), called only when update
+      number `update` (from 0) has moved `params`.
+    encoder: (params, aux) -> variables of the backbone: all that evaluators and
+      export see of a pretext task.
+    predict: (params, aux, images (b, *s, c)) -> (b, classes) probabilities of a task
+      that has labels, else None.
+    """
+
+    init: Callable[..., tuple[Params, Aux]]
+    views: Callable[..., Mapping[str, Array]]
+    loss: Callable[..., tuple[Array, tuple[Aux, Mapping[str, Array]]]]
+    after_update: Callable[..., tuple[Params, Aux]]
+    encoder: Callable[[Params, Aux], PyTree]
+    predict: Callable[..., Array] | None = None
+
+
+def no_change(params: Params, aux: Aux, update: Array) -> tuple[Params, Aux]:
+    """Return both as they are: `after_update` of a method without a target."""
+    del update
+    return params, aux
+
+
+def backbone_variables(params: Params, aux: Aux) -> PyTree:
+    """Return the variables of the network under "backbone"."""
+    return variables(params, aux["batch_stats"], "backbone")
+
+
+def variables(params: Params, batch_stats: PyTree, part: str) -> PyTree:
+    """Return the variables of one part, as `Network.apply` takes them."""
+    return {"params": params[part], "batch_stats": batch_stats[part]}

@@ -1,0 +1,126 @@
+"""BYOL: predict a slowly moving copy's projection of another view."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.typing import DTypeLike
+
+from medssl_jax.losses import normalized_mse
+from medssl_jax.methods import base
+from medssl_jax.models import heads
+from medssl_jax.models.network import Network
+from medssl_jax.optim import byol_tau
+from medssl_jax.views.compose import View
+
+
+def byol(
+    backbone: Network,
+    *,
+    views: dict[str, View],
+    updates: int,
+    axis_name: str | None,
+    dtype: DTypeLike,
+    hidden_size: int,
+    output_size: int,
+    base_tau: float,
+) -> base.Method:
+    """Build BYOL over a backbone of any rank.
+
+    The loss decomposes over positive pairs, so accumulated micro-batches equal the
+    large batch in it; batch statistics still see one micro-batch.
+
+    Args:
+      backbone: images (b, *s, c) -> features (b, d).
+      views: "first" and "second", random views of the same output shape.
+      updates: optimizer updates of the run, over which tau rises to 1.
+      axis_name: devices over which batch statistics are taken.
+      dtype: of the heads' computation.
+      hidden_size, output_size: widths of projector and predictor.
+      base_tau: decay of the target at the first update.
+
+    Source: arXiv:2006.07733; BYOLMed3D for the encoder and the accumulation.
+    """
+    head = {"dtype": dtype, "axis_name": axis_name}
+    projector = heads.mlp(hidden_size=hidden_size, output_size=output_size, **head)
+    predictor = heads.mlp(hidden_size=hidden_size, output_size=output_size, **head)
+    tau = byol_tau(base_tau, updates)
+
+    def two_views(key, example):
+        first, second = jax.random.split(key)
+        return {
+            "first": views["first"](first, example["image"]),
+            "second": views["second"](second, example["image"]),
+        }
+
+    def init(key, batch):
+        view_key, *part_keys = jax.random.split(key, 4)
+        x = views["first"](view_key, batch["image"][0])[None]
+        parts = {"backbone": backbone, "projector": projector, "predictor": predictor}
+        params, batch_stats = {}, {}
+        for part_key, (name, part) in zip(part_keys, parts.items(), strict=True):
+            new = part.init(part_key, x)
+            params[name], batch_stats[name] = new["params"], new["batch_stats"]
+            x, _ = part.apply(new, x, False)
+        # A copy: the state is donated, and one buffer cannot be donated twice.
+        target = jax.tree.map(jnp.copy, _target_part(params))
+        return params, {"batch_stats": batch_stats, "target": target}
+
+    def project(params, batch_stats, images):
+        features, backbone_stats = backbone.apply(
+            base.variables(params, batch_stats, "backbone"), images, True
+        )
+        z, projector_stats = projector.apply(
+            base.variables(params, batch_stats, "projector"), features, True
+        )
+        return z, {"backbone": backbone_stats, "projector": projector_stats}
+
+    def predict(params, batch_stats, images):
+        z, new_stats = project(params, batch_stats, images)
+        p, predictor_stats = predictor.apply(
+            base.variables(params, batch_stats, "predictor"), z, True
+        )
+        return p, z, {**new_stats, "predictor": predictor_stats}
+
+    def loss(params, aux, views, key, update):
+        del key
+        # Stacked on a new axis: statistics per view, as BYOL takes them, in one pass.
+        images = jnp.stack([views["first"], views["second"]])
+        each_view = (None, None, 0)
+        p, z, stats = jax.vmap(predict, each_view)(params, aux["batch_stats"], images)
+        target, _ = jax.vmap(project, each_view)(
+            aux["target"], aux["batch_stats"], images
+        )
+        target = lax.stop_gradient(target)
+        per_example = jax.vmap(normalized_mse)(p, target[::-1]).sum(axis=0)
+        stats = jax.tree.map(lambda of_views: of_views.mean(axis=0), stats)
+        metrics = {"tau": tau(update), "spread": _spread(z, axis_name)}
+        return per_example.mean(), ({**aux, "batch_stats": stats}, metrics)
+
+    def after_update(params, aux, update):
+        target = optax.incremental_update(
+            _target_part(params), aux["target"], 1.0 - tau(update)
+        )
+        return params, {**aux, "target": target}
+
+    return base.Method(init, two_views, loss, after_update, base.backbone_variables)
+
+
+def _target_part(params):
+    return {"backbone": params["backbone"], "projector": params["projector"]}
+
+
+def _spread(z, axis_name):
+    """Return the mean deviation of l2-normalised z over the global batch, times sqrt(d).
+
+    Near 1 for a batch spread over the sphere, 0 for one that has collapsed.
+    """
+
+    def over_batch(x):
+        mean = x.mean(axis=1)
+        return mean if axis_name is None else lax.pmean(mean, axis_name)
+
+    z = z / (jnp.linalg.norm(z, axis=-1, keepdims=True) + 1e-12)
+    variance = over_batch(jnp.square(z)) - jnp.square(over_batch(z))
+    deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
+    return jnp.mean(deviation) * jnp.sqrt(jnp.float32(z.shape[-1]))

@@ -1,0 +1,145 @@
+"""LARS, weight-decay masks, schedules over optimizer updates, accumulation."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from medssl_jax.durations import Durations
+from medssl_jax.errors import ConfigError
+
+Schedule = Callable[..., Float[Array, ""] | float]
+
+
+def lars(
+    learning_rate: float | Schedule,
+    *,
+    weight_decay: float,
+    momentum: float,
+    trust_coefficient: float,
+    mask: PyTree | Callable[[PyTree], PyTree],
+    lr_after_momentum: bool,
+) -> optax.GradientTransformation:
+    """Build LARS: weight decay, layer-wise trust ratio, then heavy-ball momentum.
+
+    Args:
+      learning_rate: a value, or a schedule over optimizer updates.
+      weight_decay: added to the gradient where `mask` is true.
+      momentum: decay of the velocity.
+      trust_coefficient: factor of ||w|| / ||g + weight_decay w||; the ratio is 1
+        where either norm is 0.
+      mask: tree of booleans (or a function from params to one): where decay and
+        trust apply. `is_kernel` is BYOL's and SimCLR's choice.
+      lr_after_momentum: multiply by the learning rate after the momentum, as BYOL
+        does, or before it, as SimCLR (and `optax.lars`) does. The two differ
+        whenever the learning rate changes.
+
+    Adapted parameters move by a length that does not depend on the gradient's scale,
+    so the mean or the sum over accumulated micro-batches trains them alike.
+
+    Source: LARS, arXiv:1708.03888; BYOL, arXiv:2006.07733, app. J (order and masks);
+    SimCLR, arXiv:2002.05709.
+    """
+    adapt = [
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.masked(
+            optax.scale_by_trust_ratio(trust_coefficient=trust_coefficient), mask
+        ),
+    ]
+    move = [
+        optax.trace(decay=momentum),
+        optax.scale_by_learning_rate(learning_rate),
+    ]
+    return optax.chain(*adapt, *(move if lr_after_momentum else reversed(move)))
+
+
+def adam(
+    learning_rate: float | Schedule, *, b1: float, b2: float
+) -> optax.GradientTransformation:
+    """Build Adam without weight decay (arXiv:1412.6980)."""
+    return optax.adam(learning_rate, b1=b1, b2=b2)
+
+
+def is_kernel(params: PyTree) -> PyTree:
+    """Mark the leaves that decay and adapt: neither biases nor norms' parameters."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def optimizer(
+    durations: Durations, learning_rate: Schedule, *, name: str, **settings
+) -> optax.MultiSteps:
+    """Build the optimizer `name` with accumulation over micro-batches.
+
+    The mean gradient of `durations.accumulation` micro-batches makes one update. A
+    micro-batch whose gradient is not finite is left out: the accumulation waits for
+    another.
+    """
+    known = {
+        "lars": lambda **s: lars(learning_rate, mask=is_kernel, **s),
+        "adam": lambda **s: adam(learning_rate, **s),
+    }
+    if name not in known:
+        raise ConfigError(
+            f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
+        )
+    return optax.MultiSteps(
+        known[name](**settings),
+        every_k_schedule=durations.accumulation,
+        should_skip_update_fn=optax.skip_not_finite,
+    )
+
+
+def byol_tau(base: float, updates: int) -> Schedule:
+    """Return BYOL's target decay over updates: from `base` at 0 to 1 at `updates`.
+
+    Source: arXiv:2006.07733, sec. 3.1: 1 - (1 - base) (cos(pi k / K) + 1) / 2.
+    """
+    one_minus_tau = optax.cosine_decay_schedule(1.0 - base, updates)
+    return lambda update: 1.0 - one_minus_tau(jnp.asarray(update, float))
+
+
+def schedule(durations: Durations, *, name: str, **settings) -> Schedule:
+    """Build the learning-rate schedule `name` over optimizer updates."""
+    known = {"cosine": _cosine, "multistep": _multistep, "per_epoch": _per_epoch}
+    if name not in known:
+        raise ConfigError(
+            f"schedule.name {name!r} is unknown; known: {', '.join(sorted(known))}"
+        )
+    return known[name](durations, **settings)
+
+
+def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:
+    """Rise linearly from 0 to `peak`, then fall to 0 along half a cosine."""
+    return warmup_cosine(peak, durations.to_updates(warmup_epochs), durations.updates)
+
+
+def warmup_cosine(peak: float, warmup_updates: int, updates: int) -> Schedule:
+    """Rise linearly from 0 to `peak`, then fall to 0 at `updates` along a cosine.
+
+    Source: BYOL, arXiv:2006.07733, app. J.
+    """
+    if not 0 <= warmup_updates < updates:
+        raise ConfigError(
+            f"warm-up of {warmup_updates} updates does not fit in {updates} updates; "
+            "lower schedule.warmup_epochs or raise train_epochs"
+        )
+    if warmup_updates == 0:
+        return optax.cosine_decay_schedule(peak, updates)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_updates, updates)
+
+
+def _multistep(
+    durations: Durations, *, peak: float, factor: float, at: tuple[float, ...]
+) -> Schedule:
+    """Multiply by `factor` at each fraction of the training in `at`."""
+    boundaries = {round(fraction * durations.updates): factor for fraction in at}
+    return optax.piecewise_constant_schedule(peak, boundaries)
+
+
+def _per_epoch(durations: Durations, *, peak: float, factor: float) -> Schedule:
+    """Multiply by `factor` after every epoch."""
+    return optax.exponential_decay(
+        peak, durations.updates_per_epoch, factor, staircase=True
+    )

@@ -1,0 +1,110 @@
+"""What is written down about a run, for its report and for whoever repeats it."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from medssl_jax.data.source import UNLABELLED, Source
+from medssl_jax.durations import Durations
+
+_PACKAGES = (
+    "medssl_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "scikit-learn",
+)
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """Return the config as dotted field -> JSON value."""
+
+    def items(prefix: str, value: Any):
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                yield from items(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            yield prefix, value
+
+    return json.loads(json.dumps(dict(items("", config.to_dict()))))
+
+
+def describe(
+    config: ConfigDict, sources: Mapping[str, Source], durations: Durations
+) -> dict[str, Any]:
+    """Return what ran: command, versions, devices, data, durations."""
+    devices = jax.devices()
+    return {
+        "name": config.name,
+        "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "devices": [f"{len(devices)} x {devices[0].device_kind}"],
+        "processes": jax.process_count(),
+        "data": {role: summary(source) for role, source in sources.items()},
+        "durations": {
+            "epochs": durations.epochs,
+            "updates": durations.updates,
+            "micro-batches": durations.steps,
+            "samples per update": durations.batch_size,
+            "samples per micro-batch": durations.micro_batch_size,
+            "accumulation": durations.accumulation,
+        },
+    }
+
+
+def finish(path: Path, outcome: Mapping[str, Any], params: PyTree) -> None:
+    """Add to what `describe` wrote how the run went."""
+    started = json.loads(path.read_text(encoding="utf-8"))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    write(path, {**started, **outcome, "parameters": parameters})
+
+
+def summary(source: Source) -> dict[str, Any]:
+    """Count a source's examples, patients and labels."""
+    found: dict[str, Any] = {"count": len(source)}
+    if source.patients is not None:
+        found["patients"] = len(set(source.patients))
+    if source.labels is not None:
+        counts = Counter(np.asarray(source.labels).tolist())
+        unlabelled = counts.pop(UNLABELLED, 0)
+        found["label_counts"] = {str(k): counts[k] for k in sorted(counts)}
+        if unlabelled:
+            found["label_counts"]["none"] = unlabelled
+    return found
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    draft.replace(path)
+
+
+def text_table(table: Mapping[str, Any]) -> str:
+    """Lay out a table of results.json for a terminal."""
+    rows = [table["columns"], *table["rows"]]
+    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(f"{cell!s:<{w}}" for cell, w in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([table["title"], lines[0], rule, *lines[1:], table["note"]])

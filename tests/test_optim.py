@@ -1,0 +1,122 @@
+"""Optimizer and schedules against values measured on the published implementations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from medssl_jax import optim
+from medssl_jax.durations import Durations
+from medssl_jax.errors import ConfigError
+
+
+@jax.enable_x64(True)
+def run_lars(lr_after_momentum):
+    random = np.random.RandomState(0)
+    params = {"w": random.randn(3, 4), "b": 0.1 * random.randn(4)}
+    weights = [random.randn(3, 4) for _ in range(3)]
+    biases = [random.randn(4) for _ in range(3)]
+    rates = jnp.asarray([0.2, 0.1, 0.05])
+    tx = optim.lars(
+        lambda update: rates[update],
+        weight_decay=0.1,
+        momentum=0.9,
+        trust_coefficient=0.001,
+        mask=optim.is_kernel,
+        lr_after_momentum=lr_after_momentum,
+    )
+    params = jax.tree.map(jnp.asarray, params)
+    state = tx.init(params)
+    for w, b in zip(weights, biases, strict=True):
+        gradient = {"w": jnp.asarray(w), "b": jnp.asarray(b)}
+        updates, state = tx.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return jax.tree.map(np.asarray, params)
+
+
+def test_lars_in_byols_order_equals_the_reference():
+    params = run_lars(lr_after_momentum=True)
+    w = [1.7632847319, 0.4000380808, 0.9786478064, 2.2408869387]
+    b = [0.2689028956, 0.3764856714, 0.1863345674, 0.0307153487]
+    np.testing.assert_allclose(np.sum(params["w"]), 8.978133695039, atol=1e-8)
+    np.testing.assert_allclose(params["w"][0], w, atol=1e-8)
+    np.testing.assert_allclose(params["b"], b, atol=1e-8)
+
+
+def test_lars_in_simclrs_order_equals_the_reference():
+    params = run_lars(lr_after_momentum=False)
+    np.testing.assert_allclose(np.sum(params["w"]), 8.977866262104, atol=1e-8)
+
+
+def test_lars_trusts_fully_where_a_norm_is_zero():
+    tx = optim.lars(
+        1.0,
+        weight_decay=0.0,
+        momentum=0.0,
+        trust_coefficient=0.001,
+        mask=optim.is_kernel,
+        lr_after_momentum=True,
+    )
+    params, gradient = {"w": jnp.zeros((2, 2))}, {"w": jnp.ones((2, 2))}
+    updates, _ = tx.update(gradient, tx.init(params), params)
+    np.testing.assert_array_equal(updates["w"], -np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("update", "tau"),
+    [
+        (0, 0.99),
+        (1, 0.9900000247),
+        (250, 0.9914644661),
+        (500, 0.995),
+        (999, 0.9999999753),
+        (1000, 1.0),
+    ],
+)
+def test_tau_equals_byols(update, tau):
+    with jax.enable_x64(True):
+        actual = optim.byol_tau(0.99, 1000)(jnp.asarray(update))
+        np.testing.assert_allclose(actual, tau, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("update", "rate"),
+    [
+        (0, 0.0),
+        (50, 3.6),
+        (99, 7.128),
+        (100, 7.2),
+        (101, 7.19997807),
+        (550, 3.6),
+        (999, 2.193e-5),
+    ],
+)
+def test_learning_rate_equals_byols(update, rate):
+    with jax.enable_x64(True):
+        actual = optim.warmup_cosine(0.45 * 4096 / 256, 100, 1000)(jnp.asarray(update))
+        np.testing.assert_allclose(actual, rate, rtol=1e-8, atol=5e-9)
+
+
+def test_multistep_falls_at_its_fractions_of_the_run():
+    durations = Durations(examples=40, batch_size=4, micro_batch_size=4, epochs=10)
+    rate = optim.schedule(
+        durations, name="multistep", peak=1e-4, factor=0.1, at=(0.6, 0.8)
+    )
+    rates = [float(rate(update)) for update in (0, 59, 60, 79, 80, 99)]
+    np.testing.assert_allclose(rates, [1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6], rtol=1e-5)
+
+
+def test_per_epoch_decay_falls_once_an_epoch():
+    durations = Durations(examples=40, batch_size=4, micro_batch_size=2, epochs=3)
+    rate = optim.schedule(durations, name="per_epoch", peak=1.0, factor=0.98)
+    rates = [float(rate(update)) for update in (0, 9, 10, 20)]
+    np.testing.assert_allclose(rates, [1.0, 1.0, 0.98, 0.98**2], rtol=1e-6)
+
+
+def test_an_unknown_optimizer_or_schedule_lists_the_known():
+    durations = Durations(examples=4, batch_size=4, micro_batch_size=4, epochs=1)
+    with pytest.raises(ConfigError, match="known: adam, lars"):
+        optim.optimizer(durations, lambda update: 0.1, name="larsen")
+    with pytest.raises(ConfigError, match="known: cosine, multistep, per_epoch"):
+        optim.schedule(durations, name="cosin")

@@ -1,0 +1,87 @@
+"""The smallest of each method, for tests that hold for all of them."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medssl_jax import resolve
+from medssl_jax.durations import Durations
+from medssl_jax.models.resnet import resnet
+from medssl_jax.optim import is_kernel, lars
+from medssl_jax.parallel import AXIS
+from medssl_jax.state import init_state
+
+METHODS = resolve.known("medssl_jax.methods")
+SETTINGS = {
+    "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
+    "supervised": {"classes": 3},
+}
+SHAPE = (4, 8, 8, 1)
+
+
+def durations(accumulation: int = 2) -> Durations:
+    return Durations(
+        examples=64, batch_size=8 * accumulation, micro_batch_size=8, epochs=8
+    )
+
+
+def noisy(key, image):
+    return image + 0.1 * jax.random.normal(key, image.shape)
+
+
+def views():
+    return {"first": noisy, "second": noisy, "eval": lambda key, image: image}
+
+
+def method(name: str, axis_name: str | None = AXIS, **settings):
+    backbone = resnet(
+        ndim=3,
+        layers=(1, 1),
+        block="basic",
+        width=4,
+        stem="r3d",
+        dtype=jnp.float32,
+        axis_name=axis_name,
+    )
+    return resolve.factory("medssl_jax.methods", name)(
+        backbone,
+        views=views(),
+        updates=durations().updates,
+        axis_name=axis_name,
+        dtype=jnp.float32,
+        **SETTINGS[name] | settings,
+    )
+
+
+def optimizer(accumulation: int = 2) -> optax.MultiSteps:
+    tx = lars(
+        0.5,
+        weight_decay=1e-4,
+        momentum=0.9,
+        trust_coefficient=0.1,
+        mask=is_kernel,
+        lr_after_momentum=True,
+    )
+    return optax.MultiSteps(
+        tx, accumulation, should_skip_update_fn=optax.skip_not_finite
+    )
+
+
+def batch(seed: int, size: int = 8) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "image": random.random((size, *SHAPE), np.float32),
+        "label": random.integers(0, 3, size).astype(np.int32),
+    }
+
+
+@functools.cache
+def _init(name, accumulation):
+    return jax.jit(functools.partial(init_state, method(name), optimizer(accumulation)))
+
+
+def state(name: str, accumulation: int = 2):
+    return _init(name, accumulation)(jax.random.key(0), batch(0))
