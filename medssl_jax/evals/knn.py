@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from medssl_jax.errors import ConfigError
 
 
-def knn(
+def weighted_knn(
     train_features: Float[np.ndarray, "n d"],
     train_labels: Int[np.ndarray, "n"],
     test_features: Float[np.ndarray, "m d"],

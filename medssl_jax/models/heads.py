@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from medssl_jax.models.network import Network, network
+from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
 
 
@@ -21,12 +21,12 @@ def mlp(
     BYOL's projector and predictor: the hidden layer has a bias, the output none
     (arXiv:2006.07733, section 3.3).
     """
-    return network(_MLP(hidden_size, output_size, dtype, axis_name))
+    return pure(_MLP(hidden_size, output_size, dtype, axis_name))
 
 
 def linear(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
     """Map (b, d) to (b, output_size) by one layer with a bias."""
-    return network(_Linear(output_size, dtype))
+    return pure(_Linear(output_size, dtype))
 
 
 class _MLP(nn.Module):

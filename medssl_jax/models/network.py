@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+from jaxtyping import PyTree
 import jax.numpy as jnp
 
 
@@ -19,7 +20,7 @@ class Network(NamedTuple):
     apply: Callable
 
 
-def network(module: nn.Module) -> Network:
+def pure(module: nn.Module) -> Network:
     """Wrap a module whose `__call__` takes (x, train)."""
 
     def init(key, x):
@@ -32,3 +33,13 @@ def network(module: nn.Module) -> Network:
         return y, {"batch_stats": {}, **state}["batch_stats"]
 
     return Network(init, apply)
+
+
+def starting_from(network: Network, variables: PyTree) -> Network:
+    """Return the network whose `init` gives these variables, pretrained elsewhere."""
+
+    def init(key, x):
+        del key, x
+        return variables
+
+    return Network(init, network.apply)

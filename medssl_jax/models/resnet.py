@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv import convolve
-from medssl_jax.models.network import Network, network
+from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
 
 
@@ -45,7 +45,7 @@ def resnet(
     for field, name, known in (("block", block, _BLOCKS), ("stem", stem, _STEMS)):
         if name not in known:
             raise ConfigError(f"unknown {field} {name!r}; known: {', '.join(known)}")
-    return network(_ResNet(ndim, tuple(layers), block, width, stem, dtype, axis_name))
+    return pure(_ResNet(ndim, tuple(layers), block, width, stem, dtype, axis_name))
 
 
 # (kernel size, channels over the block's, carries the block's stride) per convolution

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.knn import knn
+from medssl_jax.evals.knn import weighted_knn
 
 
 def _wu(train, labels, test, classes, k, temperature):
@@ -30,24 +30,24 @@ def _draw():
 
 def test_votes_are_wus():
     train, labels, test = _draw()
-    found = knn(train, labels, test, classes=3, k=5, temperature=0.07)
+    found = weighted_knn(train, labels, test, classes=3, k=5, temperature=0.07)
     np.testing.assert_allclose(found, _wu(train, labels, test, 3, 5, 0.07), atol=1e-5)
 
 
 def test_a_low_temperature_does_not_overflow():
     train, labels, test = _draw()
-    found = knn(train, labels, test, classes=3, k=5, temperature=1e-4)
-    first = knn(train, labels, test, classes=3, k=1, temperature=1.0)
+    found = weighted_knn(train, labels, test, classes=3, k=5, temperature=1e-4)
+    first = weighted_knn(train, labels, test, classes=3, k=1, temperature=1.0)
     np.testing.assert_allclose(found, first, atol=1e-6)
 
 
 def test_a_class_without_training_examples_gets_no_vote():
     train, labels, test = _draw()
-    found = knn(train, labels, test, classes=4, k=5, temperature=0.07)
+    found = weighted_knn(train, labels, test, classes=4, k=5, temperature=0.07)
     assert not found[:, 3].any()
 
 
 def test_too_many_neighbours_are_refused_with_both_numbers():
     train, labels, test = _draw()
     with pytest.raises(ConfigError, match="k=31 neighbours asked of 30"):
-        knn(train, labels, test, classes=3, k=31, temperature=0.07)
+        weighted_knn(train, labels, test, classes=3, k=31, temperature=0.07)

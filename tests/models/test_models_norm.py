@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medssl_jax.models.network import network
+from medssl_jax.models.network import pure
 from medssl_jax.models.norm import BatchNorm
 
 X = np.random.RandomState(0).randn(8, 3, 2, 5).astype(np.float32) * 2 + 3
 
 
 def test_normalises_and_tracks_statistics_as_numpy_in_float64():
-    layer = network(BatchNorm(jnp.float32, None))
+    layer = pure(BatchNorm(jnp.float32, None))
     variables = layer.init(jax.random.key(0), X)
     y, statistics = layer.apply(variables, X, True)
     mean, var = X.mean((0, 1, 2), dtype=np.float64), X.astype(np.float64).var((0, 1, 2))
@@ -21,7 +21,7 @@ def test_normalises_and_tracks_statistics_as_numpy_in_float64():
 
 
 def test_uses_and_returns_running_statistics_outside_training():
-    layer = network(BatchNorm(jnp.float32, None))
+    layer = pure(BatchNorm(jnp.float32, None))
     statistics = {"mean": jnp.arange(5.0), "var": jnp.arange(5.0) + 1}
     params = layer.init(jax.random.key(0), X)["params"]
     y, after = layer.apply({"params": params, "batch_stats": statistics}, X, False)
@@ -31,7 +31,7 @@ def test_uses_and_returns_running_statistics_outside_training():
 
 
 def test_keeps_the_digits_of_nearly_equal_rows_once_the_mean_is_known():
-    layer = network(BatchNorm(jnp.float32, None))
+    layer = pure(BatchNorm(jnp.float32, None))
     variables = layer.init(jax.random.key(0), X)
     x = (100 + 0.01 * np.random.RandomState(1).randn(64, 5)).astype(np.float32)
     variables["batch_stats"] = {"mean": jnp.full(5, 100.0), "var": jnp.ones(5)}
@@ -41,8 +41,8 @@ def test_keeps_the_digits_of_nearly_equal_rows_once_the_mean_is_known():
 
 
 def test_devices_share_statistics_as_if_they_were_one():
-    sharded = network(BatchNorm(jnp.float32, "data"))
-    whole = network(BatchNorm(jnp.float32, None))
+    sharded = pure(BatchNorm(jnp.float32, "data"))
+    whole = pure(BatchNorm(jnp.float32, None))
     variables = whole.init(jax.random.key(0), X)
 
     def loss(layer, variables, x):
