@@ -1,0 +1,75 @@
+"""A view from a config: random augmentation of one image, on the device."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.views import intensity, spatial
+from medssl_jax.views.op import Op
+from medssl_jax.views.warp import SpatialOp, merge
+
+View = Callable[[PRNGKeyArray, Float[Array, "*s c"]], Float[Array, "*t c"]]
+
+
+def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
+    """Build (key, image (*s, c) in [0, 1]) -> image (*t, c) from names and arguments.
+
+    Names are the functions of `views.spatial` and `views.intensity`; a scalar argument
+    is fixed, a (low, high) pair is drawn uniformly, none is the identity. The order is
+    that of the two modules, spatial first, and not the mapping's: an ml-collections
+    ConfigDict sorts its keys. The spatial ones together interpolate the image once.
+
+    Raises:
+      ConfigError: if a name or an argument cannot be used; the text names it.
+    """
+    factories = _public(spatial) | _public(intensity)
+    unknown = [name for name in ops if name not in factories]
+    if unknown:
+        raise ConfigError(
+            f"unknown view {unknown[0]!r}; known: {', '.join(sorted(factories))}"
+        )
+    built = [
+        _build(name, factories[name], ops[name]) for name in factories if name in ops
+    ]
+    stages: list[Op | SpatialOp] = [op for op in built if isinstance(op, Op)]
+    warps = [op for op in built if isinstance(op, SpatialOp)]
+    if warps:
+        stages.insert(0, merge(warps))
+
+    def view(key: PRNGKeyArray, image: Float[Array, "*s c"]) -> Float[Array, "*t c"]:
+        for stage, stage_key in zip(
+            stages, jax.random.split(key, len(stages)), strict=True
+        ):
+            image = stage.apply(stage.sample(stage_key, image.shape[:-1]), image)
+        return image
+
+    return view
+
+
+def _public(module) -> dict[str, Callable]:
+    """List the functions that `module` defines, in its order."""
+    return {
+        name: function
+        for name, function in vars(module).items()
+        if inspect.isfunction(function)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def _build(name: str, function: Callable, arguments: Mapping[str, Any]):
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(
+            f"view {name!r} is given {arguments!r}; use a mapping of its arguments"
+        )
+    signature = inspect.signature(function)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        accepted = ", ".join(signature.parameters) or "no arguments"
+        raise ConfigError(f"view {name!r}: {error}; it takes {accepted}") from None
+    return function(**arguments)

@@ -1,0 +1,174 @@
+"""Intensity views, in the order in which `compose` does them.
+
+Each is alike in all voxels of a volume: one draw, and statistics over the whole of it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from medssl_jax.views.arguments import (
+    Axes,
+    Probability,
+    Range,
+    Shape,
+    axes_from_right,
+    chance,
+    check_axes,
+    limits,
+)
+from medssl_jax.views.op import Op, between, between_or
+from medssl_jax.views.resample import along_axes
+
+Image = Float[Array, "*s c"]
+
+
+def gamma(*, log_gamma: Range = 0.0, probability: Probability = 1.0) -> Op:
+    """Raise intensities to exp(log_gamma); negative ones keep their sign (TorchIO)."""
+    log_gamma = limits("gamma.log_gamma", log_gamma)
+    probability = chance("gamma.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
+        del shape
+        units = jax.random.uniform(key, (2,))
+        return between_or(0, units, log_gamma, probability)
+
+    def apply(log_gamma: Float[Array, ""], image: Image) -> Image:
+        return jnp.sign(image) * jnp.abs(image) ** jnp.exp(log_gamma)
+
+    return Op(sample, apply)
+
+
+def brightness(*, factor: Range = 1.0, probability: Probability = 1.0) -> Op:
+    """Multiply by `factor`, then clip to [0, 1] (torchvision's adjust_brightness)."""
+    factor = limits("brightness.factor", factor, 0)
+    probability = chance("brightness.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
+        del shape
+        units = jax.random.uniform(key, (2,))
+        return between_or(1, units, factor, probability)
+
+    return Op(sample, _brighten)
+
+
+def contrast(*, factor: Range = 1.0, probability: Probability = 1.0) -> Op:
+    """Multiply the distance to the mean, then clip to [0, 1].
+
+    As torchvision's adjust_contrast, but about the mean of the volume and its channels,
+    where torchvision takes each frame's: slices keep their relation to each other.
+    """
+    factor = limits("contrast.factor", factor, 0)
+    probability = chance("contrast.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
+        del shape
+        units = jax.random.uniform(key, (2,))
+        return between_or(1, units, factor, probability)
+
+    return Op(sample, _stretch)
+
+
+def jitter(
+    *,
+    brightness: Range = 1.0,
+    contrast: Range = 1.0,
+    probability: Probability = 1.0,
+) -> Op:
+    """Do `brightness`, then `contrast`, both or neither: one draw decides.
+
+    torchvision's ColorJitter inside RandomApply, as SimCLR and BYOL have it, on grey
+    images; its jitter of 0.4 is the factor (0.6, 1.4). There the order is random too.
+    """
+    factors = (
+        limits("jitter.brightness", brightness, 0),
+        limits("jitter.contrast", contrast, 0),
+    )
+    probability = chance("jitter.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, "2"]:
+        del shape
+        units = jax.random.uniform(key, (3,))
+        drawn = [between(u, f) for u, f in zip(units[1:], factors, strict=True)]
+        return jnp.where(units[0] < probability, jnp.stack(drawn), 1)
+
+    def apply(factors: Float[Array, "2"], image: Image) -> Image:
+        return _stretch(factors[1], _brighten(factors[0], image))
+
+    return Op(sample, apply)
+
+
+def gaussian_blur(
+    *, sigma: Range = 0.0, axes: Axes = (-2, -1), probability: Probability = 1.0
+) -> Op:
+    """Blur along `axes` (in-plane unless said) with a Gaussian of `sigma` voxels.
+
+    One matrix per axis costs the same at every radius, so the kernel is not cut off; at
+    the border its weights are those inside, made to sum to 1.
+    """
+    sigma = limits("gaussian_blur.sigma", sigma, 0)
+    axes = axes_from_right("gaussian_blur.axes", axes)
+    probability = chance("gaussian_blur.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
+        check_axes("gaussian_blur", axes, shape)
+        units = jax.random.uniform(key, (2,))
+        return between_or(0, units, sigma, probability)
+
+    def apply(sigma: Float[Array, ""], image: Image) -> Image:
+        kernels = {axis: _gaussian(sigma, image.shape[axis - 1]) for axis in axes}
+        return along_axes(kernels, image)
+
+    return Op(sample, apply)
+
+
+def gaussian_noise(*, std: Range = 0.0, probability: Probability = 1.0) -> Op:
+    """Add white noise of standard deviation `std`; the sum is not clipped (MONAI)."""
+    std = limits("gaussian_noise.std", std, 0)
+    probability = chance("gaussian_noise.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape):
+        del shape
+        std_key, noise_key = jax.random.split(key)
+        units = jax.random.uniform(std_key, (2,))
+        return between_or(0, units, std, probability), noise_key
+
+    def apply(parameters, image: Image) -> Image:
+        std, key = parameters
+        return image + std * jax.random.normal(key, image.shape, image.dtype)
+
+    return Op(sample, apply)
+
+
+def standardise() -> Op:
+    """Bring the clip to mean 0 and standard deviation 1; a constant one becomes 0."""
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> tuple[()]:
+        del key, shape
+        return ()
+
+    def apply(parameters: tuple[()], image: Image) -> Image:
+        del parameters
+        centred = image - image.mean()
+        # 1e-4 is a fortieth of one step of 8 bits: below, there is only rounding
+        return centred / jnp.maximum(jnp.sqrt(jnp.mean(centred**2)), 1e-4)
+
+    return Op(sample, apply)
+
+
+def _brighten(factor: Float[Array, ""], image: Image) -> Image:
+    return jnp.clip(image * factor, 0, 1)
+
+
+def _stretch(factor: Float[Array, ""], image: Image) -> Image:
+    mean = image.mean()
+    # Not mean + factor * (image - mean): a factor of 1 has to give the same bits.
+    return jnp.clip(factor * image + (1 - factor) * mean, 0, 1)
+
+
+def _gaussian(sigma: Float[Array, ""], n: int) -> Float[Array, "n n"]:
+    index = jnp.arange(n, dtype=jnp.float32)
+    distance = index[:, None] - index[None]
+    # the floor makes sigma 0 the identity: exp(-5000) is 0, exp(0) is 1
+    weights = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.01)) ** 2)
+    return weights / weights.sum(axis=1, keepdims=True)

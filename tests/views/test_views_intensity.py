@@ -1,0 +1,127 @@
+"""Intensity views against Pillow, SciPy and NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+from scipy import ndimage, stats
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.views import intensity
+
+VOLUME = np.random.default_rng(0).random((4, 12, 10, 1), np.float32)
+
+
+def _apply(op, image, seed=0):
+    run = jax.jit(lambda key, x: op.apply(op.sample(key, x.shape[:-1]), x))
+    return np.asarray(run(jax.random.key(seed), jnp.asarray(image)))
+
+
+def _sampled(op, n=2000):
+    keys = jax.random.split(jax.random.key(3), n)
+    return jax.jit(jax.vmap(lambda key: op.sample(key, (4, 12, 10))))(keys)
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.6])
+@pytest.mark.parametrize(
+    "view, enhance",
+    [
+        (intensity.brightness, ImageEnhance.Brightness),
+        (intensity.contrast, ImageEnhance.Contrast),
+    ],
+)
+def test_brightness_and_contrast_equal_pillows(view, enhance, factor):
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 16), np.uint8)
+    expected = np.asarray(enhance(Image.fromarray(pixels)).enhance(factor))
+    ours = _apply(view(factor=factor), pixels[..., None].astype(np.float32) / 255)
+    # Pillow rounds the mean and the result to whole steps of 1 / 255
+    np.testing.assert_allclose(ours[..., 0] * 255, expected, atol=1.01)
+    assert ours.min() >= 0 and ours.max() <= 1
+
+
+def test_contrast_keeps_the_relation_between_slices():
+    slices = np.linspace(0.3, 0.7, 4, dtype=np.float32)[:, None, None, None]
+    flat = np.broadcast_to(slices, VOLUME.shape)
+    ours = _apply(intensity.contrast(factor=1.5), flat)
+    np.testing.assert_allclose(ours, 0.5 + 1.5 * (flat - 0.5), atol=1e-6)
+
+
+def test_jitter_is_brightness_then_contrast():
+    bright = np.clip(VOLUME * 1.3, 0, 1)
+    expected = np.clip(bright.mean() + 0.7 * (bright - bright.mean()), 0, 1)
+    ours = _apply(intensity.jitter(brightness=1.3, contrast=0.7), VOLUME)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_jitter_changes_brightness_and_contrast_together_or_neither():
+    limits = (0.6, 1.4)
+    op = intensity.jitter(brightness=limits, contrast=limits, probability=0.8)
+    factors = np.asarray(_sampled(op), np.float64)
+    changed = factors != 1
+    np.testing.assert_array_equal(changed[:, 0], changed[:, 1])
+    np.testing.assert_allclose(changed.mean(), 0.8, atol=0.03)
+    hits = factors[changed.all(1)]
+    for factor in hits.T:
+        assert stats.kstest(factor, stats.uniform(0.6, 0.8).cdf).pvalue > 0.01
+    assert abs(np.corrcoef(hits.T)[0, 1]) < 0.08
+
+
+def test_gamma_is_a_power_that_keeps_the_sign():
+    image = np.array([[-0.25], [0.0], [0.25], [1.0]], np.float32)
+    ours = _apply(intensity.gamma(log_gamma=np.log(0.5).item()), image)
+    np.testing.assert_allclose(ours, [[-0.5], [0.0], [0.5], [1.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [(-2, -1), (-3, -2, -1)])
+def test_blur_equals_scipys_normalised_by_what_lies_inside(axes):
+    sigma = [1.3 if axis in axes else 0 for axis in (-3, -2, -1)]
+    blur = {"sigma": [*sigma, 0], "mode": "constant", "truncate": 20}
+    inside = ndimage.gaussian_filter(np.ones_like(VOLUME), **blur)
+    expected = ndimage.gaussian_filter(VOLUME, **blur) / inside
+    ours = _apply(intensity.gaussian_blur(sigma=1.3, axes=axes), VOLUME)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_blur_misses_at_its_probability_and_a_miss_changes_nothing():
+    op = intensity.gaussian_blur(sigma=(0.8, 2), probability=0.6)
+    sigma = np.asarray(_sampled(op), np.float64)
+    np.testing.assert_allclose((sigma > 0).mean(), 0.6, atol=0.04)
+    assert stats.kstest(sigma[sigma > 0], stats.uniform(0.8, 1.2).cdf).pvalue > 0.01
+    unchanged = op.apply(jnp.float32(0), jnp.asarray(VOLUME))
+    np.testing.assert_array_equal(unchanged, VOLUME)
+
+
+def test_noise_is_white_gaussian_of_the_given_deviation():
+    flat = np.full((16, 16, 16, 1), 0.5, np.float32)
+    noise = _apply(intensity.gaussian_noise(std=0.2), flat) - 0.5
+    assert stats.kstest(noise.ravel() / 0.2, "norm").pvalue > 0.01
+    neighbours = np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]
+    assert abs(neighbours) < 0.06
+
+
+def test_standardised_clip_has_mean_0_and_deviation_1():
+    ours = _apply(intensity.standardise(), 0.2 + 0.05 * VOLUME)
+    np.testing.assert_allclose(ours, stats.zscore(VOLUME, axis=None), atol=2e-4)
+
+
+def test_standardised_constant_clip_is_zero():
+    flat = np.full((16, 64, 64, 1), 0.1, np.float32)
+    np.testing.assert_allclose(_apply(intensity.standardise(), flat), 0, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: intensity.brightness(factor=(-0.4, 0.4)), "brightness.factor is"),
+        (lambda: intensity.jitter(contrast=(1.4, 0.6)), "jitter.contrast is"),
+        (lambda: intensity.gaussian_blur(sigma=-1), "gaussian_blur.sigma is -1"),
+        (
+            lambda: intensity.gaussian_noise(std=0.1, probability=-1),
+            "noise.probability",
+        ),
+    ],
+)
+def test_unusable_argument_is_named(make, text):
+    with pytest.raises(ConfigError, match=text):
+        make()
