@@ -1,10 +1,30 @@
 """Arrays in .npy files, never unpickled."""
 
+import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from medssl_jax.errors import DataError
+
+# what NumPy raises on damaged files
+DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    TokenError,
+    OverflowError,
+    MemoryError,  # a damaged header asks for any size
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_array(path: Path) -> np.ndarray:
@@ -15,7 +35,7 @@ def load_array(path: Path) -> np.ndarray:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except DAMAGED as error:
         reason = f"is no readable .npy array of numbers ({error})"
         if "ickle" in str(error) or "Python objects" in str(error):
             reason = "holds Python objects, which are never unpickled; save numbers"

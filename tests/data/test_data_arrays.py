@@ -142,7 +142,8 @@ def test_a_damaged_npy_is_named(tmp_path):
     save(tmp_path / "a.npy", RANDOM.rand(5, 6))
     packed = (tmp_path / "a.npy").read_bytes()
     source = npy(root=str(tmp_path))
-    for damaged in (packed[:-30], packed[:20], b"", b"no array at all"):
+    unclosed = packed.replace(b"(5, 6)", b"(5, 6 ")
+    for damaged in (packed[:-30], packed[:20], b"", b"no array at all", unclosed):
         (tmp_path / "a.npy").write_bytes(damaged)
         with pytest.raises(DataError, match="a.npy: "):
             source[0]

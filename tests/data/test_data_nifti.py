@@ -140,6 +140,26 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, case, reason):
         source[0]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("xyzt_units", 7, "unit"),
+        ("srow_x", [0, 0, 0, 0], "affine"),
+        ("srow_y", [0, np.nan, 0, 0], "affine"),
+        ("pixdim", [1, 0, 1, 1, 1, 1, 1, 1], "spacing"),
+    ],
+)
+def test_a_senseless_header_is_named(tmp_path, field, value, reason):
+    image = nib.Nifti1Image(volume(3, 4, 5), np.eye(4))
+    image.header[field] = value
+    (tmp_path / "scan_7.nii").write_bytes(
+        image.header.binaryblock + bytes(4) + volume(3, 4, 5).tobytes()
+    )
+    source = nifti(root=str(tmp_path))
+    with pytest.raises(DataError, match=f"scan_7.nii: .*{reason}"):
+        source[0]
+
+
 def test_colours_are_refused(tmp_path):
     data = np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     write(tmp_path / "a.nii", data)

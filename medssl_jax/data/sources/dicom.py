@@ -112,13 +112,14 @@ def _sort(path):
     try:
         header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
         uid = header.get_item("SeriesInstanceUID")
-        storage = header.file_meta.get("MediaStorageSOPClassUID", "")
+        if "MediaStorageSOPClassUID" in header.file_meta:
+            storage = header.file_meta.MediaStorageSOPClassUID
+            if storage.name != storage and "Image Storage" not in storage.name:
+                return "other", None  # a report, a plan, a segmentation, a directory
     except InvalidDicomError:
         return ("damaged" if path.suffix.lower() == ".dcm" else "other"), None
     except DAMAGED:
         return "damaged", None
-    if storage and storage.name != storage and "Image Storage" not in storage.name:
-        return "other", None  # a report, a plan, a segmentation, a directory
     if uid is None or "Rows" not in header:
         return "damaged", None
     return "slice", uid.value  # as stored: parsing could warn, and quote it

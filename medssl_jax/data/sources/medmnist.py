@@ -1,7 +1,5 @@
 """MedMNIST's official archives, 2D and 3D (Yang et al. 2023)."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl_jax.data import tree
+from medssl_jax.data.arrays import DAMAGED
 from medssl_jax.data.host import check
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
@@ -80,6 +79,6 @@ def _array(root, key):
                 held = ", ".join(archive) or "nothing"
                 raise DataError(root, f"holds no {key!r}; it holds: {held}")
             return archive[key]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         reason = f"is no readable .npz of numbers ({error})"
         raise DataError(root, reason) from error

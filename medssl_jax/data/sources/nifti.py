@@ -70,8 +70,7 @@ class _Read:
     def __call__(self, name: str) -> Record:
         path = Path(self.root) / name
         volume, header = _load(path)
-        unit_mm = _MM[header.get_xyzt_units()[0]]
-        spacing_mm = tuple(float(size) * unit_mm for size in header.get_zooms()[:3])
+        spacing_mm = _spacing_mm(path, header)
         volume, spacing_mm = orient(
             # the file's first index runs fastest, an array's last one does
             volume.transpose(),
@@ -100,10 +99,12 @@ def _load(path):
         if len(shape) < 3 or any(n != 1 for n in shape[3:]):
             text = f"is {len(shape)}D {shape}, not one 3D volume"
             raise DataError(path, f"{text}; write one file for each volume")
+        stored = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
+        if not np.all(stored["pixdim"][1:4]):  # nibabel would make it 1
+            raise DataError(path, "has a voxel spacing of 0 in its header; mend it")
         with np.errstate(over="ignore"):  # infinities are found later
-            return _native(np.asanyarray(image.dataobj)).reshape(
-                shape[:3]
-            ), image.header
+            volume = _native(np.asanyarray(image.dataobj))
+        return volume.reshape(shape[:3]), image.header
     except _DAMAGED as error:
         raise DataError(path, f"is no readable NIfTI file ({error})") from error
 
@@ -114,6 +115,14 @@ def _native(volume):
     return volume.astype(volume.dtype.newbyteorder("="), copy=False)
 
 
+def _spacing_mm(path, header):
+    try:
+        unit_mm = _MM[header.get_xyzt_units()[0]]
+    except KeyError:
+        raise DataError(path, "has an unknown unit in its header; mend it") from None
+    return tuple(float(size) * unit_mm for size in header.get_zooms()[:3])
+
+
 def _affine(path, header, orientation):
     if orientation != ACQUIRED and not (header["qform_code"] or header["sform_code"]):
         raise DataError(
@@ -122,6 +131,7 @@ def _affine(path, header, orientation):
             f"its header, or set data.orientation to {ACQUIRED!r}",
         )
     affine = header.get_best_affine()
-    if not np.all(np.isfinite(affine)) or not np.linalg.det(affine):
+    finite = np.all(np.isfinite(affine))
+    if not finite or np.isnan(nib.orientations.io_orientation(affine)).any():
         raise DataError(path, "has a senseless affine in its header; mend it")
     return affine
