@@ -38,7 +38,7 @@ def stamp(*paths: Path) -> str:
     except OSError as error:
         raise DataError(paths[0], f"cannot be read: {error.strerror}") from error
     return "\n".join(
-        f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+        f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"
         for path, stat in zip(paths, stats, strict=True)
     )
 
