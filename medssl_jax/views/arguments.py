@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from medssl_jax.errors import ConfigError
 
-Range = float | int | Sequence[float | int]  # fixed, or (low, high)
-Probability = float | int
+Range = float | Sequence[float]  # fixed, or (low, high)
 Axes = int | Sequence[int]  # spatial axes, counted from the right: -1 is columns
 Shape = tuple[int, ...]
 
@@ -29,7 +28,7 @@ def limits(
     return float(pair[0]), float(pair[1])
 
 
-def chance(argument: str, value: Probability) -> float:
+def chance(argument: str, value: float) -> float:
     """Read a probability.
 
     Raises:

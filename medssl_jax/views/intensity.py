@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.views.arguments import (
     Axes,
-    Probability,
     Range,
     Shape,
     axes_from_right,
@@ -23,7 +22,7 @@ from medssl_jax.views.resample import along_axes
 Image = Float[Array, "*s c"]
 
 
-def gamma(*, log_gamma: Range = 0.0, probability: Probability = 1.0) -> Op:
+def gamma(*, log_gamma: Range = 0.0, probability: float = 1.0) -> Op:
     """Raise intensities to exp(log_gamma); negative ones keep their sign (TorchIO)."""
     log_gamma = limits("gamma.log_gamma", log_gamma)
     probability = chance("gamma.probability", probability)
@@ -39,7 +38,7 @@ def gamma(*, log_gamma: Range = 0.0, probability: Probability = 1.0) -> Op:
     return Op(sample, apply)
 
 
-def brightness(*, factor: Range = 1.0, probability: Probability = 1.0) -> Op:
+def brightness(*, factor: Range = 1.0, probability: float = 1.0) -> Op:
     """Multiply by `factor`, then clip to [0, 1] (torchvision's adjust_brightness)."""
     factor = limits("brightness.factor", factor, 0)
     probability = chance("brightness.probability", probability)
@@ -52,7 +51,7 @@ def brightness(*, factor: Range = 1.0, probability: Probability = 1.0) -> Op:
     return Op(sample, _brighten)
 
 
-def contrast(*, factor: Range = 1.0, probability: Probability = 1.0) -> Op:
+def contrast(*, factor: Range = 1.0, probability: float = 1.0) -> Op:
     """Multiply the distance to the mean, then clip to [0, 1].
 
     As torchvision's adjust_contrast, but about the mean of the volume and its channels,
@@ -73,7 +72,7 @@ def jitter(
     *,
     brightness: Range = 1.0,
     contrast: Range = 1.0,
-    probability: Probability = 1.0,
+    probability: float = 1.0,
 ) -> Op:
     """Do `brightness`, then `contrast`, both or neither: one draw decides.
 
@@ -99,7 +98,7 @@ def jitter(
 
 
 def gaussian_blur(
-    *, sigma: Range = 0.0, axes: Axes = (-2, -1), probability: Probability = 1.0
+    *, sigma: Range = 0.0, axes: Axes = (-2, -1), probability: float = 1.0
 ) -> Op:
     """Blur along `axes` (in-plane unless said) with a Gaussian of `sigma` voxels.
 
@@ -122,7 +121,7 @@ def gaussian_blur(
     return Op(sample, apply)
 
 
-def gaussian_noise(*, std: Range = 0.0, probability: Probability = 1.0) -> Op:
+def gaussian_noise(*, std: Range = 0.0, probability: float = 1.0) -> Op:
     """Add white noise of standard deviation `std`; the sum is not clipped (MONAI)."""
     std = limits("gaussian_noise.std", std, 0)
     probability = chance("gaussian_noise.probability", probability)

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from medssl_jax.errors import ConfigError
 from medssl_jax.views.arguments import (
     Axes,
-    Probability,
     Range,
     Shape,
     axes_from_right,
@@ -36,7 +35,7 @@ def affine(
     scale: Range = 1.0,
     translation: Range = 0.0,
     axes: Axes = IN_PLANE,
-    probability: Probability = 1.0,
+    probability: float = 1.0,
 ) -> SpatialOp:
     """Rotate, enlarge by `scale` and shift about the centre; 0 comes in from outside.
 
@@ -158,7 +157,7 @@ def centre_crop(*, size: Sequence[int] | None = None) -> SpatialOp:
     return spatial_op("centre_crop", sample, output_shape=output_shape, touches=axes)
 
 
-def flip(*, axis: Axes = -1, probability: Probability = 0.0) -> SpatialOp:
+def flip(*, axis: Axes = -1, probability: float = 0.0) -> SpatialOp:
     """Mirror each given axis at `probability`, independently of the others."""
     axes = axes_from_right("flip.axis", axis)
     probability = chance("flip.probability", probability)

@@ -100,6 +100,19 @@ def test_batch_gives_each_image_the_view_it_gets_alone(byol):
     assert not np.allclose(batch[0], byol(keys[1], images[0]))
 
 
+def test_views_draw_independently():
+    ops = {
+        "gamma": {"log_gamma": np.log(3).item(), "probability": 0.5},
+        "brightness": {"factor": 0.5, "probability": 0.5},
+    }
+    keys = jax.random.split(jax.random.key(5), 2000)
+    half = jnp.full((1, 1, 1), 0.5, jnp.float32)
+    ours = jax.jit(jax.vmap(compose(ops), (0, None)))(keys, half).ravel()
+    values, counts = np.unique(np.round(ours, 5), return_counts=True)
+    np.testing.assert_allclose(values, [0.0625, 0.125, 0.25, 0.5])
+    np.testing.assert_allclose(counts / 2000, 0.25, atol=0.04)
+
+
 def test_image_gets_the_view_of_a_volume_of_one_slice():
     key = jax.random.key(3)
     view = jax.jit(compose({**CROP_AND_FLIP, "jitter": JITTER}))

@@ -153,6 +153,13 @@ def test_each_axis_is_flipped_at_its_probability_independently():
     np.testing.assert_allclose(flipped.all(1).mean(), 0.09, atol=0.03)
 
 
+def test_composed_views_draw_independently():
+    flips = [spatial.flip(axis=axis, probability=0.5) for axis in (-2, -1)]
+    matrix, _ = _sampled(merge(flips), (4, 4))
+    flipped = np.diagonal(matrix, axis1=1, axis2=2) < 0
+    np.testing.assert_allclose(flipped.all(1).mean(), 0.25, atol=0.04)
+
+
 def test_affine_happens_at_its_probability():
     op = spatial.affine(
         rotation_degrees=(10, 20), scale=(1.1, 1.2), translation=0.1, probability=0.25
