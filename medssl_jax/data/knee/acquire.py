@@ -8,10 +8,10 @@ from jaxtyping import Float32
 from medssl_jax.data.knee.anatomy import Anatomy
 from medssl_jax.data.knee.render import render
 from medssl_jax.data.knee.scan import Scan
-from medssl_jax.data.knee.shapes import Points, Volume, turn
+from medssl_jax.data.knee.shapes import Grid, Points, Volume, turn
 from medssl_jax.data.knee.signs import Signs
 
-Axes = list[Float32[np.ndarray, "_ _ _"]]
+Axes = list[Grid]
 
 
 def acquire(

@@ -28,8 +28,8 @@ Layer = tuple[str, Volume]  # a tissue and its share of each voxel
 
 # where a pivot-shift injury bruises the marrow, mm: lateral femoral condyle and
 # posterolateral tibial plateau
-BRUISED_FEMUR: Triple = (22.0, -4.0, 10.0)
-BRUISED_TIBIA: Triple = (22.0, 17.0, -13.0)
+BRUISED_FEMUR: Triple = (24.0, -4.0, 10.0)
+BRUISED_TIBIA: Triple = (23.0, 17.0, -13.0)
 
 
 class Surfaces(NamedTuple):
@@ -96,9 +96,9 @@ def _surfaces(
 
 
 def _femur(p: Points, anatomy: Anatomy) -> Volume:
-    x, height = 16 + 0.5 * anatomy.notch_mm, 23 * anatomy.condyle
-    medial = ellipsoid(p, (-x, 4, height), (14, 30, height))
-    lateral = ellipsoid(p, (x, 2, height), (14, 31, height - 0.5))
+    x, height = 18 + 0.5 * anatomy.notch_mm, 23 * anatomy.condyle
+    medial = ellipsoid(p, (-x, 4, height), (16, 30, height))
+    lateral = ellipsoid(p, (x, 2, height), (16, 31, height - 0.5))
     trochlea = ellipsoid(p, (0, -11, 32), (28, 18, 22))
     radius = anatomy.shaft_mm + 14 * bump(np.square(np.maximum(p.z - 34, 0)), 15.5)
     shaft = np.sqrt(np.square(p.x * 0.85) + np.square(p.y + 2)) - radius

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 Volume = Float32[np.ndarray, "s r c"]
+Grid = Float32[np.ndarray, "_ _ _"]  # of one length along axes where it is constant
 Triple = tuple[float, float, float]
 
 
@@ -78,6 +79,6 @@ def sheet(distance: Volume, half_mm: float, edge_mm: float) -> Volume:
     return np.clip(0.5 + (half_mm - np.abs(distance)) * (1 / edge_mm), 0, full)
 
 
-def turn(u: Volume, v: Volume, sine: float, cosine: float) -> tuple[Volume, Volume]:
+def turn(u: Grid, v: Grid, sine: float, cosine: float) -> tuple[Grid, Grid]:
     """Rotate the plane (u, v)."""
     return cosine * u - sine * v, sine * u + cosine * v
