@@ -1,0 +1,42 @@
+"""One self-contained page about a run, from the files in its folder."""
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medssl_jax.report.blocks import cell, is_number
+from medssl_jax.report.run import read_run
+from medssl_jax.report.sections import SECTIONS, summary
+
+
+def build(workdir: str | Path) -> Path:
+    """Write report.html into a run folder and return its path.
+
+    It opens offline, loads nothing and runs no script. What the folder lacks, its
+    section says; the same files give the same bytes.
+
+    Raises:
+      DataError: if a file of the folder is damaged.
+    """
+    run = read_run(Path(workdir))
+    page = _environment().get_template("report.html.jinja")
+    text = page.render(
+        name=run.name,
+        summary=summary(run),
+        sections=[section(run) for section in SECTIONS],
+    )
+    path = Path(workdir) / "report.html"
+    draft = path.with_suffix(".tmp")  # a kill leaves the old report or the new one
+    draft.write_text(text, encoding="utf-8")
+    return draft.replace(path)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medssl_jax", "report"),
+        autoescape=True,  # names and labels come from files
+        undefined=StrictUndefined,
+    )
+    environment.filters["cell"] = cell
+    environment.tests["number_cell"] = is_number
+    return environment

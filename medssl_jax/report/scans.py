@@ -1,0 +1,61 @@
+"""The grid of scans and views, volumes by some of their slices."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from medssl_jax.report import figures
+from medssl_jax.report.blocks import Gallery, Picture
+
+_SLICES = 3
+_SHOWN = 4  # examples
+
+
+def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
+    """Show scans beside the views that were made of them.
+
+    `source`, `first` and `second` are (n, *s, c) with the same n.
+    """
+    volumes = arrays["first"].ndim == 5
+    source, first, second = (
+        arrays[name][:_SHOWN].astype(np.float32)
+        for name in ("source", "first", "second")
+    )
+    # one range for all views, so that a change of brightness between two shows; each
+    # scan has its own, as scans come in any unit
+    low, high = np.percentile(np.stack([first, second]), [0.5, 99.5])
+    panels = {
+        "scan": [
+            _montage(_scaled(image, image.min(), image.max())) for image in source
+        ],
+        "first view": [_montage(_scaled(image, low, high)) for image in first],
+        "second view": [_montage(_scaled(image, low, high)) for image in second],
+    }
+    shape = " x ".join(str(size) for size in arrays["first"].shape[1:-1])
+    kind = f"{_SLICES} slices of each volume" if volumes else "images"
+    picture = Picture(
+        figures.uri(figures.views(panels, width=9.0 if volumes else 5.0), kind="png"),
+        f"{len(source)} scans, {kind}, each with its two augmented views.",
+        f"{kind[0].upper()}{kind[1:]}; the views are {shape} as the network gets them, "
+        "all on one scale of brightness.",
+    )
+    return Gallery([picture], least_rem=44 if volumes else 25)
+
+
+def _scaled(image: Float[np.ndarray, "..."], low, high) -> Float[np.ndarray, "..."]:
+    return np.clip((image - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+
+
+def _montage(image: Float[np.ndarray, "*s c"]) -> Float[np.ndarray, "_ _ *c"]:
+    """Lay some slices of a volume side by side; an image stays as it is."""
+    planes = [image]
+    if image.ndim == 4:
+        inner = np.linspace(0, len(image) - 1, _SLICES + 2)[1:-1]
+        planes = [image[round(i)] for i in inner]
+    # three channels are colours; of any other number, one is shown in gray
+    shown = slice(3) if image.shape[-1] == 3 else 0
+    planes = [plane[..., shown] for plane in planes]
+    gap = np.ones_like(planes[0][:, : max(1, planes[0].shape[1] // 24)])
+    joined = [part for plane in planes for part in (plane, gap)]
+    return np.concatenate(joined[:-1], axis=1)

@@ -1,0 +1,171 @@
+"""Sections on input that is thin, flat, unlabelled, coloured or collapsed."""
+
+import base64
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from medssl_jax.report import embedding, figures, projection
+from medssl_jax.report.blocks import cell
+from medssl_jax.report.curves import training_curves
+from medssl_jax.report.figures import moving_average
+from medssl_jax.report.projection import projections
+from medssl_jax.report.run import read_run
+from medssl_jax.report.scans import scan_grid
+from medssl_jax.report.sections import roc, summary
+
+
+def _pixels(picture):
+    data = base64.b64decode(picture.source.partition(";base64,")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def _change_results(folder, change):
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results))
+    return read_run(folder)
+
+
+def test_a_cell_is_written_for_people():
+    values = [0.71249, 3, 12345, True, None, float("nan"), 2e-7, 0.0, "a"]
+    written = [cell(value) for value in values]
+    assert written == ["0.712", "3", "12,345", "yes", "–", "–", "2e-07", "0.000", "a"]
+
+
+def test_moving_average_is_of_the_window_around_each_point():
+    y = np.random.default_rng(0).normal(size=500)
+    x, mean = moving_average(np.arange(500) * 2, y)
+    assert len(x) == len(mean) == 490
+    assert x[100] == 2 * 105
+    assert mean[100] == pytest.approx(y[100:111].mean())
+
+
+def test_a_metric_and_its_validation_share_a_figure():
+    lines = [{"step": s, "loss": 2.0 - s, "val_loss": 3.0 - s} for s in (0, 1)]
+    (picture,) = training_curves([*lines, {"step": 2, "note": "text", "loss": None}])
+    assert picture.alt == (
+        "Loss against micro-batches: training starts at 2, ends at 1, lowest 1 at 1, "
+        "highest 2; validation starts at 3, ends at 2, lowest 2 at 1, highest 3."
+    )
+
+
+def test_what_is_known_comes_first_and_nothing_logged_is_left_out():
+    line = {"step": 0, "update": 0, "epoch": 0, "other": 1, "tau": 1.0, "loss": 1.0}
+    titles = [p.alt.partition(" against")[0] for p in training_curves([line])]
+    assert titles == ["Loss", "Target decay tau", "other"]
+
+
+@pytest.mark.parametrize(("noise", "smoothed"), [(0.0, False), (0.3, True)])
+def test_noise_is_smoothed_and_a_schedule_is_not(noise, smoothed):
+    rng = np.random.default_rng(0)
+    values = np.sin(np.linspace(0, 3, 300)) + noise * rng.normal(size=300)
+    (picture,) = training_curves([{"step": i, "lr": v} for i, v in enumerate(values)])
+    assert picture.caption.startswith("Pale") == smoothed
+
+
+def test_a_collapsed_run_is_told_first_and_set_apart(run_folder):
+    def collapse(results):
+        results["collapse"]["pretrained"]["std"] = 1e-4
+
+    run = _change_results(run_folder, collapse)
+    headline, words = summary(run)
+    assert headline.tone == "lead"
+    assert words.tone == "bad"
+    assert words.text.startswith("Collapsed: all inputs get nearly one embedding")
+    assert embedding.embedding(run).blocks[0] == words
+
+
+def test_curves_of_one_class_are_left_out(run_folder):
+    def one_class(results):
+        results["roc"][0]["labels"] = [1] * len(results["roc"][0]["labels"])
+
+    (gallery,) = roc(_change_results(run_folder, one_class)).blocks
+    assert "untrained" in gallery.pictures[0].alt
+    assert "pretrained" not in gallery.pictures[0].alt
+    run = _change_results(run_folder, lambda results: results.update(roc=[]))
+    assert roc(run).blocks[0].tone == "missing"
+
+
+def test_projection_states_the_variance_it_holds(monkeypatch):
+    monkeypatch.setattr(projection, "_LEAST", 1000)  # no t-SNE: it takes seconds
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=(60, 9)) * np.arange(1, 10)).astype(np.float32)
+    _, gallery = projections({"pretrained": z}, rng.integers(-1, 2, 60))
+    (picture,) = gallery.pictures
+    held = PCA().fit(z).explained_variance_ratio_[:2].sum()
+    assert (
+        picture.caption
+        == f"PCA of 60 embeddings; the two axes hold {held:.0%} of the variance."
+    )
+    assert "60 points coloured by 2 labels" in picture.alt
+
+
+def test_many_embeddings_are_thinned_and_flat_ones_named(monkeypatch):
+    monkeypatch.setattr(projection, "_LEAST", 1000)
+    rng = np.random.default_rng(0)
+    embeddings = {
+        "pretrained": rng.normal(size=(800, 4)).astype(np.float32),
+        "untrained": np.ones((800, 4), np.float32),
+    }
+    _, flat, gallery = projections(embeddings, np.full(800, -1))
+    assert flat.text == "All embeddings of the untrained encoder are one point."
+    assert [p.alt for p in gallery.pictures] == [
+        "Scatter plot: pretrained, PCA, 500 points without labels."
+    ]
+
+
+def test_embeddings_that_are_not_finite_are_not_projected(run_folder):
+    z = np.full((5, 3), np.nan, np.float32)
+    np.savez(run_folder / "embeddings.npz", pretrained=z, labels=np.zeros(5, int))
+    (block,) = embedding.projection(read_run(run_folder)).blocks
+    assert block.text.startswith("No encoder's embeddings are finite")
+
+
+def _grid(source, first, second):
+    gallery = scan_grid({"source": source, "first": first, "second": second})
+    return _pixels(gallery.pictures[0])
+
+
+def test_views_share_one_scale_of_brightness():
+    # the second view is half as bright: on scales of their own both would be white
+    first = np.zeros((1, 8, 8, 1), np.float32)
+    first[:, :, 4:] = 1.0
+    image = _grid(first, first, first / 2)
+    row = image[image.shape[0] * 2 // 3, :, 0]
+    third = len(row) // 3
+    assert row[third + third * 3 // 4] > 240
+    assert 100 < row[2 * third + third * 3 // 4] < 155
+
+
+def test_colour_images_stay_in_colour_and_volumes_are_gray():
+    red = np.zeros((2, 8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    image = _grid(red, red, red)
+    centre = image[image.shape[0] * 2 // 3, image.shape[1] // 6]
+    assert centre.tolist() == [255, 0, 0]
+    volume = np.random.default_rng(0).random((2, 6, 8, 8, 1)).astype(np.float16)
+    image = _grid(volume, volume, volume)
+    assert (np.ptp(image, axis=-1) == 0).all()
+
+
+def test_slices_are_taken_across_the_volume():
+    # each slice has a gray of its own: those at 1/4, 1/2 and 3/4 are shown
+    volume = np.arange(9, dtype=np.float32).reshape(1, 9, 1, 1, 1) / 8
+    volume = np.broadcast_to(volume, (1, 9, 8, 8, 1))
+    image = _grid(volume, volume, volume)
+    row = image[image.shape[0] * 2 // 3, : image.shape[1] // 3, 0]
+    shown = {round(gray / 255 * 8) for gray in row if (row == gray).sum() > 40} - {8}
+    assert shown == {2, 4, 6}
+
+
+def test_no_figure_is_left_in_pyplot():
+    figures.uri(figures.roc({"a": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}))
+    plotting = sys.modules.get("matplotlib.pyplot")
+    assert plotting is None or not plotting.get_fignums()
