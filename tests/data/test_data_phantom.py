@@ -71,7 +71,11 @@ def test_both_knees_of_a_patient_share_the_anatomy_and_nothing_else():
     assert all(a[0] == b[0] and a[2] != b[2] for a, b in pairs)
     assert len({a[0] for a, _ in pairs}) == 20
     assert any(source.labels[0::2] != source.labels[1::2])
-    assert not set(source.patients) & set(knees(seed=1).patients)
+    others = knees(seed=1)
+    assert not set(source.patients) & set(others.patients)
+    assert not {source.draw(i)[0] for i in range(40)} & {
+        others.draw(i)[0] for i in range(40)
+    }
 
 
 def test_names_and_stamps_tell_examples_apart():
