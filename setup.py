@@ -27,9 +27,10 @@ setup(
         "pydicom>=3.0",
         "safetensors>=0.5",
         "scikit-learn>=1.6",
-        "scipy>=1.14",
+        "scipy>=1.15",
         "tensorboardX>=2.6",
         "tensorflow-datasets>=4.9.9",
+        "threadpoolctl>=3.5",
         "tqdm>=4.66",
     ],
     extras_require={

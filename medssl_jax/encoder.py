@@ -75,6 +75,8 @@ def initial_variables(
 ) -> PyTree:
     """Return the variables that `config.init_from` names, for the network `model`.
 
+    `shape` is that of an image, (*s, c).
+
     A run or encoder of this package, or a .safetensors file with torchvision's names
     (r3d_18 of Kinetics-400, resnet18, ...).
 
@@ -87,7 +89,10 @@ def initial_variables(
             tensors = load_file(init_from)
         except (OSError, SafetensorError) as error:
             raise DataError(init_from, f"cannot be read: {error}") from error
-        return from_torchvision(tensors, channels=channels)
+        network = backbone(model, dtype=jnp.float32, axis_name=None)
+        image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        expected = jax.eval_shape(network.init, jax.random.key(0), image)
+        return from_torchvision(tensors, expected, init_from)
     found = load_encoder(init_from).spec["model"]
     wanted = json.loads(json.dumps(dict(model)))
     different = [

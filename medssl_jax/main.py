@@ -21,7 +21,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(_) -> None:
     """Run `medssl_jax.<config.command>.run(config, workdir)`."""
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step
+    for chatty in ("absl", "jax"):  # Orbax tells every step, JAX of absent TPUs
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         initialize_cluster()
         config = _CONFIG.value

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from medssl_jax.data.roles import TRAIN
 from medssl_jax.data.source import UNLABELLED, Source
 from medssl_jax.durations import Durations
 
@@ -51,13 +53,18 @@ def describe(
     devices = jax.devices()
     return {
         "name": config.name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
-        "devices": [f"{len(devices)} x {devices[0].device_kind}"],
-        "processes": jax.process_count(),
+        "devices": {
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
+            "processes": jax.process_count(),
+            "parallel": config.parallel,
+            "precision": config.precision,
+        },
         "data": {role: summary(source) for role, source in sources.items()},
         "durations": {
             "epochs": durations.epochs,
@@ -70,16 +77,31 @@ def describe(
     }
 
 
-def finish(path: Path, outcome: Mapping[str, Any], params: PyTree) -> None:
+def finish(
+    path: Path,
+    params: PyTree,
+    *,
+    seconds: float,
+    repeated_frames: int,
+    skipped_micro_batches: int,
+) -> None:
     """Add to what `describe` wrote how the run went."""
-    started = json.loads(path.read_text(encoding="utf-8"))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    write(path, {**started, **outcome, "parameters": parameters})
+    run = json.loads(path.read_text(encoding="utf-8"))
+    run["seconds"] = seconds
+    run["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
+    run["durations"]["micro-batches left out, not finite"] = skipped_micro_batches
+    run["data"][TRAIN]["repeated_frames"] = repeated_frames
+    write(path, run)
 
 
 def summary(source: Source) -> dict[str, Any]:
-    """Count a source's examples, patients and labels."""
-    found: dict[str, Any] = {"count": len(source)}
+    """Count a source's examples, patients and labels; None is not known."""
+    found: dict[str, Any] = {
+        "count": len(source),
+        "patients": None,
+        "label_counts": None,
+        "repeated_frames": None,
+    }
     if source.patients is not None:
         found["patients"] = len(set(source.patients))
     if source.labels is not None:

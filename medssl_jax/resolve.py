@@ -23,8 +23,12 @@ def factory(package: str, name: str) -> Callable:
     Raises:
       ConfigError: if there is none; the text lists the names that there are.
     """
-    names = known(package)
-    if name not in names:
-        kind = package.rpartition(".")[2]
-        raise ConfigError(f"unknown name {name!r} in {kind}; known: {', '.join(names)}")
-    return getattr(importlib.import_module(f"{package}.{name}"), name)
+    modules = importlib.import_module(package).__path__
+    if name in {module.name for module in pkgutil.iter_modules(modules)}:
+        module = importlib.import_module(f"{package}.{name}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    kind = package.rpartition(".")[2]
+    raise ConfigError(
+        f"unknown name {name!r} in {kind}; known: {', '.join(known(package))}"
+    )

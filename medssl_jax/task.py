@@ -139,8 +139,8 @@ def _init(config, make_method, backbone, tx, example):
     """Return () -> state; pretrained variables are an argument, not a constant."""
     given = None
     if config.init_from:
-        model, channels = config.model.to_dict(), example.shape[-1]
-        given = encoder.initial_variables(config.init_from, model, channels)
+        model, shape = config.model.to_dict(), example.shape[1:]
+        given = encoder.initial_variables(config.init_from, model, shape)
     label = np.zeros(1, np.int32)
 
     @jax.jit

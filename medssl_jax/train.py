@@ -148,7 +148,7 @@ def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
     Encoder(variables, this.task.spec).save(this.workdir / "encoder")
     results = this.task.evaluator.final(*weights)
     record.write(this.workdir / "results.json", results)
-    record.finish(this.workdir / "run.json", outcome, variables["params"])
+    record.finish(this.workdir / "run.json", variables["params"], **outcome)
     report = build_report(this.workdir)
     for table in results.get("tables", []):
         print(f"\n{record.text_table(table)}")

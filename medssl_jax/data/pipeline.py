@@ -6,10 +6,10 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from medssl_jax.data.source import Source
+from medssl_jax.data.source import Record, Source
 
-# (prepared image (*s, c), generator or None) -> arrays of one shape
-Draw = Callable[[np.ndarray, np.random.Generator | None], dict[str, np.ndarray]]
+# (record, generator or None) -> arrays of one shape
+Draw = Callable[[Record, np.random.Generator | None], dict[str, np.ndarray]]
 
 
 class Rows(NamedTuple):
@@ -100,7 +100,7 @@ class _Load:
         position, index = place
         seeded = self._seed is not None
         random = np.random.default_rng([self._seed, position]) if seeded else None
-        example = self._draw(self._source[index]["image"], random)
+        example = self._draw(self._source[index], random)
         example["index"] = np.int64(index)
         if self._source.labels is not None:
             example["label"] = np.int32(self._source.labels[index])

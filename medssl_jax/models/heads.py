@@ -1,12 +1,18 @@
 """Heads on a backbone's features: projector, predictor, classifier."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from medssl_jax.models.initializers import lecun_normal
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
+
+
+_dense = functools.partial(nn.Dense, kernel_init=lecun_normal)
 
 
 def mlp(
@@ -37,9 +43,9 @@ class _MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
-        x = nn.Dense(self.hidden_size, dtype=self.dtype, name="hidden")(x)
+        x = _dense(self.hidden_size, dtype=self.dtype, name="hidden")(x)
         x = BatchNorm(self.dtype, self.axis_name, name="norm")(x, train)
-        x = nn.Dense(self.output_size, use_bias=False, dtype=self.dtype, name="output")(
+        x = _dense(self.output_size, use_bias=False, dtype=self.dtype, name="output")(
             nn.relu(x)
         )
         return x.astype(jnp.float32)
@@ -52,5 +58,5 @@ class _Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
         del train
-        x = nn.Dense(self.output_size, dtype=self.dtype, name="output")(x)
+        x = _dense(self.output_size, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.float32)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
-from jaxtyping import PyTree
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 
 class Network(NamedTuple):

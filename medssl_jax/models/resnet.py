@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv import convolve
+from medssl_jax.models.initializers import he_normal_fan_out
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
 
@@ -135,7 +136,7 @@ class _ConvNorm(nn.Module):
     ) -> Float[Array, "b *t d"]:
         kernel = self.param(
             "kernel",
-            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            he_normal_fan_out,
             (*self.size, x.shape[-1], self.features),
             jnp.float32,
         )

@@ -15,30 +15,30 @@ _SHOWN = 4  # examples
 def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
     """Show scans beside the views that were made of them.
 
-    `source`, `first` and `second` are (n, *s, c) with the same n.
+    `source` and every other array, a view by name, are (n, *s, c) with the same n.
     """
-    volumes = arrays["first"].ndim == 5
-    source, first, second = (
-        arrays[name][:_SHOWN].astype(np.float32)
-        for name in ("source", "first", "second")
-    )
+    shown = {name: array[:_SHOWN].astype(np.float32) for name, array in arrays.items()}
+    source = shown.pop("source")
+    volumes = source.ndim == 5
     # one range for all views, so that a change of brightness between two shows; each
     # scan has its own, as scans come in any unit
-    low, high = np.percentile(np.stack([first, second]), [0.5, 99.5])
+    low, high = np.percentile(
+        np.concatenate([*map(np.ravel, shown.values())]), [0.5, 99.5]
+    )
     panels = {
         "scan": [
             _montage(_scaled(image, image.min(), image.max())) for image in source
         ],
-        "first view": [_montage(_scaled(image, low, high)) for image in first],
-        "second view": [_montage(_scaled(image, low, high)) for image in second],
     }
-    shape = " x ".join(str(size) for size in arrays["first"].shape[1:-1])
+    for name, view in shown.items():
+        panels[f"{name} view"] = [_montage(_scaled(image, low, high)) for image in view]
+    shapes = {" x ".join(map(str, view.shape[1:-1])) for view in shown.values()}
     kind = f"{_SLICES} slices of each volume" if volumes else "images"
     picture = Picture(
         figures.uri(figures.views(panels, width=9.0 if volumes else 5.0), kind="png"),
-        f"{len(source)} scans, {kind}, each with its two augmented views.",
-        f"{kind[0].upper()}{kind[1:]}; the views are {shape} as the network gets them, "
-        "all on one scale of brightness.",
+        f"{len(source)} scans, {kind}, each with its views ({', '.join(shown)}).",
+        f"{kind[0].upper()}{kind[1:]}; the views are {' and '.join(sorted(shapes))} as "
+        "the network gets them, all on one scale of brightness.",
     )
     return Gallery([picture], least_rem=44 if volumes else 25)
 

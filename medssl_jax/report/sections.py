@@ -95,12 +95,11 @@ def what_ran(run: Run) -> Section:
             data["patients"],
             _counts(data["label_counts"]),
             data["repeated_frames"],
-            data["skipped"],
         ]
         for split, data in facts["data"].items()
     ]
     columns = ["split", "examples", "patients", "label: examples"]
-    data = Table("Data", [*columns, "with repeated frames", "skipped"], splits)
+    data = Table("Data", [*columns, "with repeated frames"], splits)
     versions = Table(
         "Versions", ["package", "version"], list(facts["versions"].items())
     )
