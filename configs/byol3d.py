@@ -100,7 +100,9 @@ def view(size: tuple[int, int], blur: float) -> dict:
 
 def own_scans(config: ConfigDict) -> None:
     """Any volumes: isotropic crops, windowed by percentiles."""
-    config.data.update(shape=(32, 64, 64), frames="all", window="percentiles", workers=2)
+    config.data.update(
+        shape=(32, 64, 64), frames="all", window="percentiles", workers=2
+    )
     config.data.cache = "cache"
     config.views.first = view(size=(64, 64), blur=0.6)
     config.views.second = view(size=(64, 64), blur=0.4)

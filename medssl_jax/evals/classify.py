@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import log_loss
 
-from medssl_jax.data.source import Source
+from medssl_jax.data.source import UNLABELLED, Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all
 from medssl_jax.evals.bootstrap import interval
@@ -21,7 +21,8 @@ def classify(context: Context, *, classes: int) -> Evaluator:
     "lowest validation accuracy", which can only mean this), and the test sees it once.
 
     Raises:
-      ConfigError: if there are no labelled examples for validation or test.
+      ConfigError: if there are no labelled examples for validation or test, or a
+        training example has no label among the classes.
     """
     sources = {}
     for role in ("validation", "test"):
@@ -31,6 +32,8 @@ def classify(context: Context, *, classes: int) -> Evaluator:
                 f"classify needs labelled examples for {role}: set "
                 f"--config.splits.{role}.fraction, or give that role a source"
             )
+
+    _check_labels(context.sources["train"], classes)
 
     def probabilities(role, params, aux):
         return apply_to_all(
@@ -47,7 +50,9 @@ def classify(context: Context, *, classes: int) -> Evaluator:
             f"validation_{name}": metric(labels, binary_scores(p))
             for name, metric in metrics(binary_scores(p)).items()
         }
-        loss = log_loss(labels, p.astype(np.float64), labels=np.arange(classes))
+        exact = p.astype(np.float64)
+        exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to 1 - 1e-7
+        loss = log_loss(labels, exact, labels=np.arange(classes))
         return {"validation_loss": loss, **scalars}
 
     def final(params, aux):
@@ -56,6 +61,17 @@ def classify(context: Context, *, classes: int) -> Evaluator:
         return _results(sources["test"], binary_scores(p), context.seed)
 
     return Evaluator(during, final)
+
+
+def _check_labels(source: Source, classes: int) -> None:
+    labels = np.asarray(source.labels if source.labels is not None else [UNLABELLED])
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise ConfigError(
+            f"{len(wrong)} training examples have no label in 0 to {classes - 1}, the "
+            f"first is {source.name(int(wrong[0]))} ({labels[wrong[0]]}); label them, "
+            "leave them out, or correct method.classes"
+        )
 
 
 def _write_predictions(context: Context, source: Source, p: np.ndarray) -> None:

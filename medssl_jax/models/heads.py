@@ -11,7 +11,6 @@ from medssl_jax.models.initializers import lecun_normal
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
 
-
 _dense = functools.partial(nn.Dense, kernel_init=lecun_normal)
 
 
