@@ -71,7 +71,7 @@ def load_encoder(path: str | Path) -> Encoder:
 
 
 def initial_variables(
-    init_from: str, model: Mapping[str, Any], channels: int
+    init_from: str, model: Mapping[str, Any], shape: tuple[int, ...]
 ) -> PyTree:
     """Return the variables that `config.init_from` names, for the network `model`.
 
