@@ -57,21 +57,24 @@ def draw_scan(
     """
     u = rng.uniform
     count = int(rng.integers(slices[0], slices[1] + 1))
-    field_mm = u(135, 175)
+    field_mm = u(130, 180)
     return Scan(
         left=u() < 0.5,
         slices=count,
         spacing_mm=(u(84, 108) / count, *(field_mm / n for n in matrix)),
-        rotation=tuple(rng.normal(0, s) for s in (0.09, 0.05, 0.08)),
-        shift_mm=tuple(rng.normal(0, s) for s in (4, 8, 12)),
+        rotation=tuple(rng.normal(0, s) for s in (0.12, 0.05, 0.08)),
+        shift_mm=tuple(rng.normal(0, s) for s in (4, 9, 12)),
         flexion=u(-0.02, 0.35),
         signal=_draw_signal(rng),
-        bias=tuple(rng.normal(0, s) for s in (0.15, 0.35, 0.3, 0.15, 0.2, 0.2)),
+        bias=(
+            *(rng.normal(0, s) for s in (0.06, 0.12, 0.12)),
+            *(-u(0, s) for s in (0.1, 0.3, 0.2)),
+        ),
         texture=tuple((u(0, 0.05), *u(0, math.tau, 3).tolist()) for _ in range(4)),
         blur=u(0.05, 0.3) * (u() < 0.3),
         ghost=u(0.05, 0.2) * (u() < 0.15),
         ghost_axis=int(rng.integers(1, 3)),
-        noise=math.exp(u(math.log(0.01), math.log(0.1))),
+        noise=math.exp(u(math.log(0.01), math.log(0.07))),
         noise_seed=int(rng.integers(2**32)),
         scale=10 ** u(1, 3.5),
     )

@@ -50,7 +50,7 @@ def draw_signs(rng: np.random.Generator, torn: bool) -> Signs:
         wave_mm=wave_mm,
         sag=sag,
         oedema=oedema,
-        effusion_mm=u(3.5, 10) if effusion else u(0, 2.5),
+        effusion_mm=u(4, 10) if effusion else u(0, 2.5),
         bruise_femur=bruise * (u() < 0.85),
         bruise_tibia=bruise * u(0.6, 1),
         bruise_mm=u(7, 12),
