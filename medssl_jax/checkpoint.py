@@ -19,7 +19,9 @@ from orbax.checkpoint import checkpoint_managers
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.parallel import local_copy
 
+_items = ocp.args.Composite
 _log = logging.getLogger(__name__)
+_POSITION = "data"  # beside the paths of leaves, which start with a dot
 
 
 class Restored(NamedTuple):
@@ -75,11 +77,13 @@ class Checkpoints:
             self._check_room(state)
             self._manager.save(
                 step,
-                args=ocp.args.Composite(
+                args=_items(
                     state=ocp.args.StandardSave(state),
                     data=grain.checkpoint.CheckpointSave(data),
                     config=ocp.args.JsonSave(self._config),
-                    checksums=ocp.args.JsonSave(_checksums(state)),
+                    checksums=ocp.args.JsonSave(
+                        {**_checksums(state), _POSITION: _position(data)}
+                    ),
                 ),
                 metrics=None if loss is None else {"loss": loss},
             )
@@ -102,10 +106,9 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                restored = self._restore(step, state)
-                saved = self._manager.restore(
-                    step, args=ocp.args.Composite(config=ocp.args.JsonRestore())
-                )["config"]
+                restored = self._restore(step, state, data)
+            except ConfigError:
+                raise
             except Exception as error:  # noqa: BLE001  damage has many faces
                 _log.warning(
                     "checkpoint %s is damaged and not used: %s",
@@ -113,11 +116,6 @@ class Checkpoints:
                     _first_line(error),
                 )
                 continue
-            check_same_config(saved, self._config, self._folder)
-            self._manager.restore(
-                step,
-                args=ocp.args.Composite(data=grain.checkpoint.CheckpointRestore(data)),
-            )
             self._forget_after(step)
             return Restored(step, restored)
         if steps:
@@ -129,28 +127,42 @@ class Checkpoints:
 
     def restore_best(self, state: PyTree) -> Restored:
         """Restore the checkpoint of the lowest `loss`, or the newest without any."""
-        self._manager.wait_until_finished()
+        self.wait()
         step = self._manager.best_step() or self._manager.latest_step()
         return Restored(step, self._restore(step, state))
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Wait until everything is on disk."""
         with _clear_errors(self._folder):
             self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait until everything is on disk, and save no more."""
+        with _clear_errors(self._folder):
             self._manager.close()
 
-    def _restore(self, step: int, state: PyTree) -> PyTree:
+    def _restore(
+        self, step: int, state: PyTree, data: grain.DatasetIterator | None = None
+    ) -> PyTree:
+        # first: a state of another model has other shapes, and would seem damaged
+        saved = self._manager.restore(step, args=_items(config=ocp.args.JsonRestore()))
+        check_same_config(saved["config"], self._config, self._folder)
         found = self._manager.restore(
             step,
-            args=ocp.args.Composite(
+            args=_items(
                 state=ocp.args.StandardRestore(state),
                 checksums=ocp.args.JsonRestore(),
             ),
         )
-        if _checksums(found["state"]) != found["checksums"]:
-            raise ValueError(
-                "its arrays do not have the checksums they were saved with"
-            )
+        checksums = _checksums(found["state"])
+        if data is not None:
+            position = grain.checkpoint.CheckpointRestore(data)
+            self._manager.restore(step, args=_items(data=position))
+            checksums[_POSITION] = _position(data)
+        else:
+            del found["checksums"][_POSITION]
+        if checksums != found["checksums"]:
+            raise ValueError("it does not have the checksums that it was saved with")
         return found["state"]
 
     def _forget_after(self, step: int) -> None:
@@ -193,6 +205,10 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             f"no room for a checkpoint in {folder}: {text}. The older checkpoints are "
             "whole: free some space and start the same command again."
         ) from error
+
+
+def _position(data: grain.DatasetIterator) -> int:
+    return zlib.crc32(json.dumps(data.get_state(), sort_keys=True).encode())
 
 
 def _is_full_disk(error: BaseException | None) -> bool:

@@ -1,14 +1,16 @@
 """From flags to one call: python -m medssl_jax.main --config=configs/byol3d.py."""
 
 import importlib
+import importlib.util
 import logging
 import sys
 from pathlib import Path
 
+import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from medssl_jax.errors import UserError
+from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.parallel import initialize_cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -26,15 +28,32 @@ def main(_) -> None:
     try:
         initialize_cluster()
         config = _CONFIG.value
+        if importlib.util.find_spec(f"medssl_jax.{config.command}") is None:
+            raise ConfigError(f"command {config.command!r} is unknown; known: train")
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
         workdir.mkdir(parents=True, exist_ok=True)
-        print(f"results: {workdir}", flush=True)
+        if jax.process_index() == 0:
+            print(f"results: {workdir}", flush=True)
         command = importlib.import_module(f"medssl_jax.{config.command}")
         command.run(config, workdir)
     except UserError as error:
         sys.exit(f"error: {error}")
 
 
+def _parse(argv: list[str]) -> list[str]:
+    """Parse the flags; say in one line what is wrong with them or the config."""
+    try:
+        rest = flags.FLAGS(argv)
+        _CONFIG.value.lock()  # a file that could not be read says so only now
+    except (KeyError, AttributeError) as error:
+        (reason,) = error.args  # AttributeError has a KeyError in it
+        text = reason.args[0] if isinstance(reason, KeyError) else reason
+        sys.exit(f"error: no such config field: {'. '.join(text.splitlines())}")
+    except (flags.Error, OSError) as error:
+        sys.exit(f"error: {str(error).strip().splitlines()[-1].strip()}")
+    return rest
+
+
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=_parse)

@@ -1,5 +1,6 @@
 """The loop: train one method on one source, evaluate the encoder, write the report."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -45,30 +46,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
       SystemExit: 143 if a signal asked to stop and all is saved; the same call goes on.
     """
     check_divisible(config.micro_batch_size, jax.device_count())
-    began = time.time()
-    active = jax.process_index() == 0
     this = _start(config, workdir)
-    restored = this.saved.restore_newest(_initial(this), this.data)
-    first, state = restored or (0, _initial(this))
-    if active:
-        _write_start(this)
-    with (
-        Logger(
-            workdir,
-            total_steps=this.task.durations.steps,
-            start_step=first,
-            active=active,
-        ) as logger,
-        Interrupt() as interrupt,
-    ):
-        meter = Meter(this.task, logger, first, config.log_every_steps)
-        state = _train(this, first, state, meter, logger, interrupt)
-    best = this.saved.restore_best(state)
-    this.saved.close()
-    if active:
-        _finish(this, best.state, {**meter.counts(), "seconds": time.time() - began})
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("finished")
+    with contextlib.closing(this.saved):
+        _go_on(this)
 
 
 def _start(config: ConfigDict, workdir: Path) -> _Run:
@@ -83,7 +63,7 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
     saved = Checkpoints(
         workdir / "checkpoints",
         keep=config.checkpoint.keep,
-        config=record.flat(config),
+        config=record.flat(config) | {"processes": jax.process_count()},
     )
     on = parallel(config.parallel, jax.devices())
     return _Run(config, workdir, task, on, data, saved)
@@ -91,6 +71,31 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
 
 def _initial(this: _Run) -> TrainState:
     return this.on.to_global(this.on.replicate(this.task.init()))
+
+
+def _go_on(this: _Run) -> None:
+    """Restore, train to the end and evaluate."""
+    began = time.time()
+    active = jax.process_index() == 0
+    restored = this.saved.restore_newest(_initial(this), this.data)
+    first, state = restored or (0, _initial(this))
+    if active:
+        _write_start(this)
+    with (
+        Logger(
+            this.workdir,
+            total_steps=this.task.durations.steps,
+            start_step=first,
+            active=active,
+        ) as logger,
+        Interrupt() as interrupt,
+    ):
+        meter = Meter(this.task, logger, first, this.config.log_every_steps)
+        state = _train(this, first, state, meter, logger, interrupt)
+    best = this.saved.restore_best(state)
+    if active:
+        _finish(this, best.state, {**meter.counts(), "seconds": time.time() - began})
+    _wait_for_all("finished")
 
 
 def _train(
@@ -127,10 +132,18 @@ def _train(
             _checkpoint(this, done, state, logger)
             meter.resume(paused_at)
         if stop and done < durations.steps:
-            this.saved.close()
-            print(f"stopped after step {done}, saved; the same command goes on from it")
+            this.saved.wait()
+            _wait_for_all("stopped")
+            if jax.process_index() == 0:
+                print(f"stopped after step {done}, saved; the same command goes on")
             raise SystemExit(143)
     return this.on.to_global(state)
+
+
+def _wait_for_all(point: str) -> None:
+    """Let no process end while another still works: its launcher would end that too."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(point)
 
 
 def _checkpoint(this: _Run, done: int, state: TrainState, logger: Logger) -> None:
