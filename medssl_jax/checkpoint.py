@@ -3,7 +3,9 @@
 import contextlib
 import json
 import logging
+import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,10 +174,14 @@ class Checkpoints:
                 self._manager.delete(newer)
 
     def _check_room(self, state: PyTree) -> None:
+        """Raise OSError at once, where Orbax's threads would bury it in tracebacks."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise OSError(28, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
+        if hasattr(os, "posix_fallocate"):  # knows quotas and limits; absent on macOS
+            with tempfile.TemporaryFile(dir=self._folder) as file:
+                os.posix_fallocate(file.fileno(), 0, needed)
 
 
 def check_same_config(saved: dict, config: dict, folder: Path) -> None:

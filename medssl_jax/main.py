@@ -1,8 +1,8 @@
 """From flags to one call: python -m medssl_jax.main --config=configs/byol3d.py."""
 
-import importlib
 import importlib.util
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -23,8 +23,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(_) -> None:
     """Run `medssl_jax.<config.command>.run(config, workdir)`."""
-    for chatty in ("absl", "jax"):  # Orbax tells every step, JAX of absent TPUs
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for chatty in ("absl", "jax"):  # Orbax logs each step, and what it raises anyway
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     try:
         initialize_cluster()
         config = _CONFIG.value
@@ -37,7 +37,10 @@ def main(_) -> None:
         command = importlib.import_module(f"medssl_jax.{config.command}")
         command.run(config, workdir)
     except UserError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if jax.distributed.is_initialized():
+            os._exit(1)  # sys.exit would wait minutes for the others, and they for it
+        sys.exit(1)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -45,13 +48,13 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         _CONFIG.value.lock()  # a file that could not be read says so only now
+        return rest
     except (KeyError, AttributeError) as error:
         (reason,) = error.args  # AttributeError has a KeyError in it
         text = reason.args[0] if isinstance(reason, KeyError) else reason
         sys.exit(f"error: no such config field: {'. '.join(text.splitlines())}")
     except (flags.Error, OSError) as error:
         sys.exit(f"error: {str(error).strip().splitlines()[-1].strip()}")
-    return rest
 
 
 if __name__ == "__main__":

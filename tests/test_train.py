@@ -1,0 +1,155 @@
+"""Runs from their command line: killed, stopped, damaged, short of room, misled."""
+
+import json
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+
+MESSAGE_LINES = 2  # "results: FOLDER" and the error
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Path:
+    """Return the folder of a run that nothing has disturbed."""
+    workdir = tmp_path_factory.mktemp("reference")
+    tiny_run.finish(tiny_run.start(tiny_run.arguments(workdir)))
+    return workdir
+
+
+@pytest.fixture
+def copied(reference, tmp_path) -> Path:
+    return Path(shutil.copytree(reference, tmp_path / "run"))
+
+
+def steps(workdir: Path) -> list[int]:
+    return sorted(int(path.name) for path in (workdir / "checkpoints").glob("*[0-9]"))
+
+
+def forget_after(workdir: Path, step: int) -> None:
+    for newer in steps(workdir):
+        if newer > step:
+            shutil.rmtree(workdir / "checkpoints" / str(newer))
+
+
+def largest_file(workdir: Path, step: int) -> Path:
+    folder = workdir / "checkpoints" / str(step) / "state"
+    data = [path for path in folder.rglob("d/*") if path.is_file()]
+    return max(data, key=lambda path: path.stat().st_size)
+
+
+def losses(workdir: Path) -> list[tuple[int, float]]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+
+
+def assert_ends_alike(workdir: Path, reference: Path) -> None:
+    """Compare all that the last checkpoints hold, and all that was logged."""
+    state, position = tiny_run.checkpoint(workdir)
+    expected, expected_position = tiny_run.checkpoint(reference)
+    assert state.keys() == expected.keys()
+    for part in ("params", "aux/target", "opt_state/acc_grads", "opt_state/mini_step"):
+        assert any(name.startswith(f"/{part}") for name in state), part
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(state[name], leaf, err_msg=name)
+    assert position == expected_position
+    assert losses(workdir) == losses(reference)
+
+
+def test_a_run_killed_in_mid_accumulation_ends_with_the_same_bits(reference, tmp_path):
+    command = tiny_run.arguments(tmp_path)
+    process = tiny_run.start(command)
+    tiny_run.wait_for(tmp_path / "checkpoints/3", process)
+    process.kill()
+    tiny_run.finish(process, -signal.SIGKILL)
+    forget_after(tmp_path, 3)  # it may have come further before the kill reached it
+    accumulated, _ = tiny_run.checkpoint(tmp_path, 3)
+    assert accumulated["/opt_state/mini_step"] == 1
+    tiny_run.finish(tiny_run.start(command))
+    assert_ends_alike(tmp_path, reference)
+
+
+def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_path):
+    command = tiny_run.arguments(tmp_path)
+    process = tiny_run.start(command)
+    tiny_run.wait_for(tmp_path / "views.npz", process)
+    process.terminate()
+    said = tiny_run.finish(process, 128 + signal.SIGTERM)
+    (saved,) = steps(tmp_path)[-1:]
+    assert f"stopped after step {saved}, saved" in said
+    assert saved < tiny_run.STEPS and losses(tmp_path)[-1][0] == saved
+    tiny_run.finish(tiny_run.start(command))
+    assert_ends_alike(tmp_path, reference)
+
+
+def test_damaged_checkpoints_are_named_and_the_one_before_is_used(reference, copied):
+    before, flipped, cut = steps(copied)
+    path = largest_file(copied, cut)
+    path.write_bytes(path.read_bytes()[:1000])
+    path = largest_file(copied, flipped)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    said = tiny_run.finish(tiny_run.start(tiny_run.arguments(copied)))
+    for step in (flipped, cut):
+        assert f"checkpoints/{step} is damaged and not used" in said
+    assert f"checkpoints/{before} is damaged" not in said
+    assert_ends_alike(copied, reference)
+
+
+def test_a_full_disk_names_the_folder_and_leaves_older_checkpoints_whole(copied):
+    oldest = steps(copied)[0]
+    forget_after(copied, oldest)
+    expected = tiny_run.checkpoint(copied, oldest)
+    process = tiny_run.start(tiny_run.arguments(copied))
+    # no file can grow beyond this; a checkpoint's largest are 50 KiB
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**15, 2**15))
+    said = tiny_run.finish(process, 1)
+    assert f"error: no room for a checkpoint in {copied}/checkpoints" in said
+    assert "Traceback" not in said
+    assert steps(copied) == [oldest]
+    np.testing.assert_equal(tiny_run.checkpoint(copied, oldest), expected)
+
+
+def test_another_config_in_the_same_folder_is_refused_by_field(copied):
+    # one that changes no shape, and one that does
+    changed = {"method__base_tau": 0.5, "model__width": 8}
+    said = tiny_run.finish(tiny_run.start(tiny_run.arguments(copied, **changed)), 1)
+    assert "method.base_tau: 0.996 there, 0.5 now; model.width: 4 there, 8 now" in said
+    assert "--workdir" in said and "Traceback" not in said
+
+
+def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
+    command = tiny_run.arguments(tmp_path, schedule__peak=1e30)
+    said = tiny_run.finish(tiny_run.start(command), 1)
+    assert "error: the gradient was not finite in 10 micro-batches in a row" in said
+    assert said.count("phantom-0000") == 4 and "Traceback" not in said
+    state, _ = tiny_run.checkpoint(tmp_path, steps(tmp_path)[-1])
+    assert all(np.isfinite(leaf).all() for leaf in state.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("config.dta.root=x", "no such config field: 'dta'. Did you mean \"data\""),
+        ("config.optimizer.nme=x", "no such config field: 'nme'. Did you mean"),
+        ("config=configs/byol3d.py:knee", "unknown variant 'knee'; known: demo, mrnet"),
+        ("config=configs/byol.py", "No such file or directory: 'configs/byol.py'"),
+        ("config.command=trian", "command 'trian' is unknown"),
+        ("config.model.name=resnest", "unknown name 'resnest' in models; known: res"),
+        ("config.batch_size=6", "batch_size 6 is not divisible by micro_batch_size 4"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, setting, message):
+    command = [*tiny_run.arguments(tmp_path), f"--{setting}"]
+    if setting.startswith("config="):
+        command = [f"--{setting}", f"--workdir={tmp_path}"]
+    said = tiny_run.finish(tiny_run.start(command), 1)
+    *_, line = lines = said.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert len(lines) <= MESSAGE_LINES
