@@ -19,9 +19,13 @@ from ml_collections import ConfigDict, config_dict
 SOURCES = {
     "demo": dict(name="phantom", count=1024, seed=0, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
-    "nifti": dict(name="nifti", root="", labels="", orientation="SPL"),
-    "dicom": dict(name="dicom", root="", labels="", orientation="SPL"),
-    "npy": dict(name="npy", root="", labels="", channels_last=False),
+    "nifti": dict(
+        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "dicom": dict(
+        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
     "medmnist": dict(name="medmnist", root="", split="train"),
 }
 
@@ -81,8 +85,9 @@ def published(source: dict) -> ConfigDict:
         balance="",
     )
     config.splits = dict(test=dict(fraction=0.0))
-    if source["name"] == "mrnet":
-        config.splits = dict(test=dict(split="valid"))
+    if "split" in source:  # it has a test of its own
+        own = {"mrnet": "valid", "medmnist": "test"}[source["name"]]
+        config.splits = dict(test=dict(split=own))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
     return config
 

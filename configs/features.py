@@ -12,9 +12,13 @@ from ml_collections import ConfigDict
 SOURCES = {
     "demo": dict(name="phantom", count=64, seed=4, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", root="", split="valid", plane="sagittal", task="acl"),
-    "nifti": dict(name="nifti", root="", labels="", orientation="SPL"),
-    "dicom": dict(name="dicom", root="", labels="", orientation="SPL"),
-    "npy": dict(name="npy", root="", labels="", channels_last=False),
+    "nifti": dict(
+        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "dicom": dict(
+        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
     "medmnist": dict(name="medmnist", root="", split="test"),
 }
 

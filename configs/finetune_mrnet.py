@@ -22,9 +22,13 @@ from ml_collections import ConfigDict, config_dict
 SOURCES = {
     "demo": dict(name="phantom", count=512, seed=3, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
-    "nifti": dict(name="nifti", root="", labels="", orientation="SPL"),
-    "dicom": dict(name="dicom", root="", labels="", orientation="SPL"),
-    "npy": dict(name="npy", root="", labels="", channels_last=False),
+    "nifti": dict(
+        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "dicom": dict(
+        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
     "medmnist": dict(name="medmnist", root="", split="train"),
 }
 
