@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from medssl_jax import resolve
-from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.models.convert import from_torchvision
 from medssl_jax.models.network import Network
 from medssl_jax.state import to_unit
@@ -92,7 +92,10 @@ def initial_variables(
         network = backbone(model, dtype=jnp.float32, axis_name=None)
         image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         expected = jax.eval_shape(network.init, jax.random.key(0), image)
-        return from_torchvision(tensors, expected, init_from)
+        try:  # one channel: as if the grey image were shown in all three of RGB
+            return from_torchvision(tensors, expected, sum_channels=shape[-1] == 1)
+        except UserError as error:
+            raise DataError(init_from, str(error)) from error
     found = load_encoder(init_from).spec["model"]
     wanted = json.loads(json.dumps(dict(model)))
     different = [

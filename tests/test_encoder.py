@@ -1,11 +1,13 @@
 """An encoder outlives its run."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import medssl_jax
 from medssl_jax.encoder import Encoder, backbone, initial_variables
@@ -80,3 +82,23 @@ def test_another_format_is_refused(tmp_path, variables):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(DataError, match="format"):
         medssl_jax.load_encoder(tmp_path)
+
+
+def test_a_run_can_start_from_torchvisions_weights(tmp_path):
+    reference = Path(__file__).parent / "reference" / "torch_r3d18.npz"
+    with np.load(reference, allow_pickle=False) as arrays:
+        tensors = {
+            name.removeprefix("tensors/"): np.ascontiguousarray(arrays[name])
+            for name in arrays
+            if name.startswith("tensors/")
+        }
+        x, features = arrays["x"], arrays["eval/features"]
+    path = tmp_path / "r3d_18.safetensors"
+    save_file(tensors, path)
+    model = MODEL | {"ndim": 3, "layers": [2, 2, 2, 2], "width": 2, "stem": "r3d"}
+    variables = initial_variables(str(path), model, x.shape[1:])
+    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    found, _ = network.apply(variables, x, False)
+    np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="r3d_18.safetensors.*width"):
+        initial_variables(str(path), model | {"width": 4}, x.shape[1:])

@@ -1,100 +1,83 @@
-"""torchvision's residual networks become ours, tensor by tensor."""
+"""Published PyTorch weights become variables of our ResNets."""
 
-import re
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
-from medssl_jax.errors import DataError
+from medssl_jax.errors import UserError
 
-_NORM = {
-    "weight": ("params", "scale"),
-    "bias": ("params", "bias"),
-    "running_mean": ("batch_stats", "mean"),
-    "running_var": ("batch_stats", "var"),
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
 }
-# stem.0 (video) or conv1 (image) is a convolution, stem.1 or bn1 its norm
-_STEM = re.compile(r"(?:stem\.(?P<place>\d)|(?P<kind>conv|bn)1)\.(?P<field>\w+)")
-# a block's convolutions: conv2.0, conv2.1 (video); conv2, bn2 (image); downsample.0, .1
-_BLOCK = re.compile(
-    r"layer(?P<stage>\d)\.(?P<block>\d+)\."
-    r"(?:(?P<kind>conv|bn)(?P<number>\d)|(?P<downsample>downsample))"
-    r"(?:\.(?P<place>\d))?\.(?P<field>\w+)"
-)
-_NOT_OURS = re.compile(r"fc\.(weight|bias)|.*\.num_batches_tracked")
 
 
 def from_torchvision(
-    tensors: Mapping[str, np.ndarray], expected: PyTree, source: str
+    tensors: Mapping[str, np.ndarray], like: PyTree, *, sum_channels: bool
 ) -> PyTree:
-    """Return the variables of a backbone from a state dict of torchvision's names.
-
-    r3d_18 and resnet18 to resnet152, heads left out. Kernels (out, in, *k) become
-    (*k, in, out); those of an RGB stem are summed where ours has one channel, which
-    equals showing the grey image in all three.
+    """Return the variables of `resnet` that torchvision's tensors are.
 
     Args:
-      tensors: by name, as in a .safetensors file.
-      expected: variables (or their shapes) of the network to fill.
-      source: what errors call the file.
+      tensors: state dict of torchvision's `resnet` or `video.resnet` (r3d_18), as
+        `safetensors.numpy.load_file` gives it; the head (fc) is left out.
+      like: what `init` gives, or its shapes; only names and shapes are used.
+      sum_channels: sum the stem over its input channels, so that a grey image gives
+        what the same image gave in all three of RGB.
 
     Raises:
-      DataError: if a tensor is missing, unexpected, or of another shape.
+      UserError: if a tensor is missing, unknown or of another shape.
+
+    torch's running variance is n / (n - 1) times ours; it is kept as it is.
     """
-    found = {}
-    for name, tensor in tensors.items():
-        if not _NOT_OURS.fullmatch(name):
-            path = _path(name)
-            if path is None:
-                raise DataError(
-                    source, f"tensor {name!r} is none of a torchvision ResNet"
-                )
-            found[path] = (
-                np.moveaxis(tensor, (0, 1), (-1, -2)) if tensor.ndim > 1 else tensor
+    video = "stem.0.weight" in tensors
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    names = [_torch_name([key.key for key in path], video) for path, _ in leaves]
+    _check_names(names, tensors)
+    stem = "stem.0.weight" if video else "conv1.weight"
+    arrays = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        array = tensors[name]
+        if array.ndim > 1:
+            array = np.moveaxis(array, (0, 1), (-1, -2))
+        if name == stem and sum_channels:
+            array = array.sum(-2, keepdims=True)
+        if array.shape != leaf.shape:
+            raise UserError(
+                f"tensor {name} gives {array.shape}, the network has {leaf.shape}; "
+                "use the ndim, layers, block, width and channels of the weights"
             )
-    wanted = flatten_dict(expected)
-    if missing := sorted(wanted.keys() - found.keys()):
-        raise DataError(
-            source, f"lacks {len(missing)} tensors, {_text(missing[0])} first"
-        )
-    if extra := sorted(found.keys() - wanted.keys()):
-        raise DataError(
-            source,
-            f"has {len(extra)} tensors that config.model lacks, {_text(extra[0])} first",
-        )
-    stem = ("params", "stem", "kernel")
-    if wanted[stem].shape[-2] == 1:
-        found[stem] = found[stem].sum(axis=-2, keepdims=True)
-    for path, leaf in wanted.items():
-        if found[path].shape != leaf.shape:
-            raise DataError(
-                source,
-                f"{_text(path)} is {found[path].shape}, config.model makes it {leaf.shape}",
-            )
-    return unflatten_dict(
-        {path: jnp.asarray(found[path], jnp.float32) for path in wanted}
-    )
+        arrays.append(jnp.asarray(array, jnp.float32))
+    return jax.tree.unflatten(structure, arrays)
 
 
-def _path(name: str) -> tuple[str, ...] | None:
-    if match := _STEM.fullmatch(name):
-        parent = ("stem",)
-    elif match := _BLOCK.fullmatch(name):
-        part = match["downsample"] or f"conv{match['number']}"
-        parent = (f"layer{match['stage']}_{match['block']}", part)
+def _torch_name(path, video):
+    """Return layer2.0.conv1.weight for params, layer2_0, conv1, kernel, and so on."""
+    _, *layer, last = path
+    norm = layer[-1] == "norm"
+    *block, part = layer[:-1] if norm else layer
+    if video or part == "downsample":
+        part = f"{part}.{int(norm)}"
     else:
-        return None
-    is_norm = match["kind"] == "bn" or match["place"] == "1"
-    if not is_norm:
-        return ("params", *parent, "kernel") if match["field"] == "weight" else None
-    if match["field"] not in _NORM:
-        return None
-    collection, leaf = _NORM[match["field"]]
-    return (collection, *parent, "norm", leaf)
+        part = part.replace("stem", "conv1")
+        part = part.replace("conv", "bn") if norm else part
+    return ".".join([*(name.replace("_", ".") for name in block), part, _LEAVES[last]])
 
 
-def _text(path: tuple[str, ...]) -> str:
-    return "/".join(path[1:])
+def _check_names(names, tensors):
+    known = {
+        name
+        for name in tensors
+        if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+    }
+    missing, unknown = sorted(set(names) - known), sorted(known - set(names))
+    if missing or unknown:
+        raise UserError(
+            "these are not the weights of this network; missing: "
+            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
