@@ -38,13 +38,16 @@ done
 status=0
 for ((i = 0; i < count; i++)); do
   wait -n || status=$?
-  if [[ $stopping ]]; then break; fi
-  if ((status)); then
-    kill -KILL "${pids[@]}" 2>/dev/null
-    break
-  fi
+  if [[ $stopping ]] || ((status)); then break; fi
 done
-for pid in "${pids[@]}"; do
-  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || status=$?; done
-done
+if [[ $stopping ]]; then
+  status=0 # `wait -n` returned for the signal, not for a process
+  for pid in "${pids[@]}"; do
+    wait "$pid" || status=$?
+    while kill -0 "$pid" 2>/dev/null; do wait "$pid" || status=$?; done
+  done
+elif ((status)); then
+  kill -KILL "${pids[@]}" 2>/dev/null
+  wait
+fi
 exit "$status"

@@ -29,7 +29,9 @@ def main(_) -> None:
         initialize_cluster()
         config = _CONFIG.value
         if importlib.util.find_spec(f"medssl_jax.{config.command}") is None:
-            raise ConfigError(f"command {config.command!r} is unknown; known: train")
+            raise ConfigError(
+                f"command {config.command!r} is unknown: train or features"
+            )
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
         workdir.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:

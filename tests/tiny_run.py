@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -83,7 +84,11 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 def checkpoint(workdir: Path, step: int = STEPS) -> tuple[dict, dict]:
     """Return a checkpoint's state, leaf by leaf, and its data position."""
     folder = workdir / "checkpoints" / str(step)
-    state = ocp.StandardCheckpointer().restore((folder / "state").absolute())
+    with ocp.StandardCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(folder / "state").item_metadata.tree
+        # in NumPy: whatever devices and processes it was saved from
+        wanted = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), saved)
+        state = checkpointer.restore(folder / "state", wanted)
     position = {
         path.name: path.read_text() for path in (folder / "data").glob("*.json")
     }
