@@ -39,8 +39,8 @@ class BatchNorm(nn.Module):
             running_mean.value = _mix(running_mean.value, mean)
             running_var.value = _mix(running_var.value, var)
         scale = scale * lax.rsqrt(var + _EPSILON)
-        x = (x - _like(mean, x)) * _like(scale, x) + _like(bias, x)
-        return x.astype(self.dtype)
+        bias = bias - mean * scale
+        return (x * _like(scale, x) + _like(bias, x)).astype(self.dtype)
 
     def _batch_statistics(self, x, center):
         # Mean of squares less square of mean in one pass; near the running mean the

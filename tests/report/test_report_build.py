@@ -108,7 +108,7 @@ def test_every_figure_says_in_words_what_it_shows(page):
     )
     assert any(re.match(r"ROC curves: linear probe, .*AUC 0\.\d{3}", t) for t in told)
     assert (
-        "4 scans, 3 slices of each volume, each with its two augmented views." in told
+        "4 scans, 3 slices of each volume, each with its views (first, second)." in told
     )
 
 
