@@ -3,6 +3,9 @@
 Each is alike in all voxels of a volume: one draw, and statistics over the whole of it.
 """
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -15,11 +18,47 @@ from medssl_jax.views.arguments import (
     chance,
     check_axes,
     limits,
+    size_voxels,
 )
 from medssl_jax.views.op import Op, between, between_or
 from medssl_jax.views.resample import along_axes
 
 Image = Float[Array, "*s c"]
+
+
+def bias_field(
+    *, coefficients: Range = 0.0, order: int = 3, probability: float = 1.0
+) -> Op:
+    """Multiply by exp of a polynomial of the position, as a receive coil does.
+
+    `coefficients` are drawn one for each monomial of degree 1 to `order` in coordinates
+    that go from -1 to 1 along every axis. TorchIO's RandomBiasField, less its constant
+    term, which `brightness` is.
+
+    Source: Van Leemput et al. 1999 for the model.
+    """
+    coefficients = limits("bias_field.coefficients", coefficients)
+    probability = chance("bias_field.probability", probability)
+    (order,) = size_voxels("bias_field.order", (order,), 1)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, "_"]:
+        units = jax.random.uniform(key, (1 + len(_monomials(order, len(shape))),))
+        drawn = between(units[1:], coefficients)
+        return jnp.where(units[0] < probability, drawn, 0)
+
+    def apply(drawn: Float[Array, "_"], image: Image) -> Image:
+        shape = image.shape[:-1]
+        lines = [jnp.linspace(-1.0, 1.0, n) for n in shape]
+        axes = jnp.meshgrid(*lines, indexing="ij", sparse=True)
+        log_field = jnp.zeros(shape)
+        for coefficient, powers in zip(
+            drawn, _monomials(order, len(shape)), strict=True
+        ):
+            term = math.prod(x**n for x, n in zip(axes, powers, strict=True))
+            log_field += coefficient * term
+        return image * jnp.exp(log_field)[..., None]
+
+    return Op(sample, apply)
 
 
 def gamma(*, log_gamma: Range = 0.0, probability: float = 1.0) -> Op:
@@ -155,6 +194,12 @@ def standardise() -> Op:
         return centred / jnp.maximum(jnp.sqrt(jnp.mean(centred**2)), 1e-4)
 
     return Op(sample, apply)
+
+
+def _monomials(order: int, axes: int) -> list[tuple[int, ...]]:
+    """List the powers of each axis in the monomials of degree 1 to `order`."""
+    every = itertools.product(range(order + 1), repeat=axes)
+    return [powers for powers in every if 1 <= sum(powers) <= order]
 
 
 def _brighten(factor: Float[Array, ""], image: Image) -> Image:

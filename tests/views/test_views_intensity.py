@@ -67,6 +67,28 @@ def test_jitter_changes_brightness_and_contrast_together_or_neither():
     assert abs(np.corrcoef(hits.T)[0, 1]) < 0.08
 
 
+def test_bias_field_is_exp_of_numpys_polynomial_without_a_constant():
+    op = intensity.bias_field(coefficients=(-0.5, 0.5), order=3)
+    drawn = np.asarray(op.sample(jax.random.key(0), VOLUME.shape[:-1]))
+    powers = [p for p in np.ndindex(4, 4, 4) if 1 <= sum(p) <= 3]
+    assert len(drawn) == len(powers) == 19 and np.abs(drawn).max() <= 0.5
+    coefficients = np.zeros((4, 4, 4))
+    coefficients[tuple(np.transpose(powers))] = drawn
+    axes = np.meshgrid(
+        *(np.linspace(-1, 1, n) for n in VOLUME.shape[:-1]), indexing="ij"
+    )
+    field = np.exp(np.polynomial.polynomial.polyval3d(*axes, coefficients))
+    np.testing.assert_allclose(_apply(op, VOLUME), VOLUME * field[..., None], rtol=1e-5)
+
+
+def test_bias_field_misses_at_its_probability_and_works_on_slices():
+    op = intensity.bias_field(coefficients=(0.1, 0.5), order=1, probability=0.3)
+    hit = np.asarray(_sampled(op)).all(axis=1)
+    assert stats.binomtest(int(hit.sum()), len(hit), 0.3).pvalue > 1e-3
+    missed = intensity.bias_field(coefficients=(0.1, 0.5), probability=0.0)
+    np.testing.assert_array_equal(_apply(missed, VOLUME[0]), VOLUME[0])
+
+
 def test_gamma_is_a_power_that_keeps_the_sign():
     image = np.array([[-0.25], [0.0], [0.25], [1.0]], np.float32)
     ours = _apply(intensity.gamma(log_gamma=np.log(0.5).item()), image)
