@@ -62,6 +62,15 @@ def adam(
     return optax.adam(learning_rate, b1=b1, b2=b2)
 
 
+def adamw(
+    learning_rate: float | Schedule, *, b1: float, b2: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """Build Adam with decoupled decay of kernels alone (arXiv:1711.05101)."""
+    return optax.adamw(
+        learning_rate, b1=b1, b2=b2, weight_decay=weight_decay, mask=is_kernel
+    )
+
+
 def is_kernel(params: PyTree) -> PyTree:
     """Mark the leaves that decay and adapt: neither biases nor norms' parameters."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
@@ -79,6 +88,7 @@ def optimizer(
     known = {
         "lars": lambda **s: lars(learning_rate, mask=is_kernel, **s),
         "adam": lambda **s: adam(learning_rate, **s),
+        "adamw": lambda **s: adamw(learning_rate, **s),
     }
     if name not in known:
         raise ConfigError(

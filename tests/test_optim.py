@@ -49,6 +49,30 @@ def test_lars_in_simclrs_order_equals_the_reference():
     np.testing.assert_allclose(np.sum(params["w"]), 8.977866262104, atol=1e-8)
 
 
+@jax.numpy_dtype_promotion("standard")  # optax raises a float to an integer's power
+def test_adamw_decays_kernels_alone_as_in_its_paper():
+    random = np.random.default_rng(0)
+    w, b = random.normal(size=(3, 4)), random.normal(size=4)
+    gradients = random.normal(size=(3, 4, 4))  # of 3 updates: 3 rows for w, 1 for b
+    tx = optim.adamw(0.1, b1=0.9, b2=0.99, weight_decay=0.2)
+    params = {"w": jnp.asarray(w, jnp.float32), "b": jnp.asarray(b, jnp.float32)}
+    state = tx.init(params)
+    first, second, expected = 0.0, 0.0, np.vstack([w, b])
+    decay = 0.2 * np.array([[1], [1], [1], [0]])
+    for t, gradient in enumerate(gradients, start=1):
+        given = jnp.asarray(gradient, jnp.float32)
+        updates, state = tx.update({"w": given[:3], "b": given[3]}, state, params)
+        params = optax.apply_updates(params, updates)
+        # algorithm 2 of arXiv:1711.05101
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * gradient**2
+        unbiased = first / (1 - 0.9**t), second / (1 - 0.99**t)
+        step = unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8) + decay * expected
+        expected = expected - 0.1 * step
+    ours = np.vstack([params["w"], params["b"]])
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
 def test_lars_trusts_fully_where_a_norm_is_zero():
     tx = optim.lars(
         1.0,
@@ -116,7 +140,7 @@ def test_per_epoch_decay_falls_once_an_epoch():
 
 def test_an_unknown_optimizer_or_schedule_lists_the_known():
     durations = Durations(examples=4, batch_size=4, micro_batch_size=4, epochs=1)
-    with pytest.raises(ConfigError, match="known: adam, lars"):
+    with pytest.raises(ConfigError, match="known: adam, adamw, lars"):
         optim.optimizer(durations, lambda update: 0.1, name="larsen")
     with pytest.raises(ConfigError, match="known: cosine, multistep, per_epoch"):
         optim.schedule(durations, name="cosin")

@@ -1,0 +1,82 @@
+"""Where a training step's time goes: the views, the rest, and the wait for data.
+
+python benchmarks/step_shares.py --config=configs/byol3d.py
+
+Compiles the config's own step, and its views alone, and times the two in turn on the
+same batch. The wait for data is that of the loop, over `--steps` steps that load, move
+and train as train.py does.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.parallel import AXIS, parallel
+from medssl_jax.state import make_train_step, views_fed
+from medssl_jax.task import build
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/byol3d.py", "experiment")
+_STEPS = flags.DEFINE_integer("steps", 48, "steps of the loop")
+_ROUNDS = flags.DEFINE_integer("rounds", 11, "times that step and views are timed")
+
+
+def main(_) -> None:
+    config = _CONFIG.value
+    with tempfile.TemporaryDirectory() as folder:
+        task = build(config, Path(folder))
+        rows = Rows(config.micro_batch_size, 0, 1)
+        data = train_batches(
+            task.sources["train"],
+            task.draw,
+            rows=rows,
+            seed=config.seed,
+            workers=config.data.workers,
+        )
+        on = parallel(config.parallel, jax.devices())
+        step = on.compile(
+            make_train_step(task.method, task.tx, seed=config.seed, axis_name=AXIS)
+        )
+        state = on.replicate(task.init())
+        batch = on.shard({"image": next(data)["image"]})
+        views = jax.jit(
+            lambda arrays: views_fed(
+                task.method, arrays, seed=0, step=0, global_size=rows.global_size
+            )
+        )
+        jax.block_until_ready(views(batch))
+        state, _ = step(state, batch)
+        jax.block_until_ready(state)
+        whole, alone = [], []
+        for _ in range(_ROUNDS.value):
+            began = time.perf_counter()
+            jax.block_until_ready(views(batch))
+            between = time.perf_counter()
+            state, _ = step(state, batch)
+            jax.block_until_ready(state)
+            whole.append(time.perf_counter() - between)
+            alone.append(between - began)
+        share = statistics.median(v / s for v, s in zip(alone, whole, strict=True))
+        print(
+            f"step {1e3 * statistics.median(whole):.0f} ms, its views alone "
+            f"{1e3 * statistics.median(alone):.0f} ms: {share:.1%}"
+        )
+        waited, began = 0.0, time.perf_counter()
+        for _ in range(_STEPS.value):
+            asked = time.perf_counter()
+            arrays = {"image": next(data)["image"]}
+            waited += time.perf_counter() - asked
+            state, _ = step(state, on.shard(arrays))
+            jax.block_until_ready(state)
+        seconds = time.perf_counter() - began
+        print(f"{_STEPS.value} steps in {seconds:.1f} s, data waited {waited:.2f} s: "
+              f"{waited / seconds:.1%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    app.run(main)
