@@ -1,5 +1,6 @@
 """Arrays in .npy files, never unpickled."""
 
+import threading
 import zipfile
 import zlib
 from pathlib import Path
@@ -26,6 +27,10 @@ DAMAGED = (
     zlib.error,
 )
 
+# CPython 3.11 counts the depth of its parser, which reads the header, per interpreter:
+# two threads in it at once can raise SystemError (python/cpython#106905)
+_PARSER = threading.Lock()
+
 
 def load_array(path: Path) -> np.ndarray:
     """Map the array of numbers in a .npy file into memory.
@@ -34,7 +39,8 @@ def load_array(path: Path) -> np.ndarray:
       DataError: if the file is missing, damaged, or holds anything but numbers.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with _PARSER:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except DAMAGED as error:
         reason = f"is no readable .npy array of numbers ({error})"
         if "ickle" in str(error) or "Python objects" in str(error):

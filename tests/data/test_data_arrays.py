@@ -1,10 +1,13 @@
 """Sources of arrays: .npy trees, MRNet's layout, MedMNIST's archives."""
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from medssl_jax.data.arrays import load_array
 from medssl_jax.data.sources.medmnist import medmnist
 from medssl_jax.data.sources.mrnet import mrnet
 from medssl_jax.data.sources.npy import npy
@@ -136,6 +139,24 @@ def test_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", train_images=np.array([Trap()]), train_labels=[[0]])
     with pytest.raises(DataError, match="a.npz"):
         medmnist(root=str(tmp_path / "a.npz"), split="train")
+
+
+def test_one_thread_at_a_time_parses_a_header(tmp_path, monkeypatch):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((2, 3)))
+    inside, most, load = [], [], np.load
+
+    def watched(*args, **kwargs):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.pop()
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(np, "load", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load_array, [path] * 20))
+    assert len(most) == 20 and max(most) == 1
 
 
 def test_a_damaged_npy_is_named(tmp_path):
