@@ -29,6 +29,8 @@ class Method(NamedTuple):
       export see of a pretext task.
     predict: (params, aux, images (b, *s, c)) -> (b, classes) probabilities of a task
       that has labels, else None.
+    in_batch: what the loss takes from the other examples of its micro-batch, such as
+      "negatives", for the warning that accumulation does not add to it; "" is nothing.
     """
 
     init: Callable[..., tuple[Params, Aux]]
@@ -37,6 +39,7 @@ class Method(NamedTuple):
     after_update: Callable[..., tuple[Params, Aux]]
     encoder: Callable[[Params, Aux], PyTree]
     predict: Callable[..., Array] | None = None
+    in_batch: str = ""
 
 
 def no_change(params: Params, aux: Aux, update: Array) -> tuple[Params, Aux]:
