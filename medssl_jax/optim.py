@@ -1,5 +1,6 @@
 """LARS, weight-decay masks, schedules over optimizer updates, accumulation."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -71,6 +72,32 @@ def adamw(
     )
 
 
+def sgd(
+    learning_rate: float | Schedule,
+    *,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool,
+    mask: PyTree | Callable[[PyTree], PyTree],
+) -> optax.GradientTransformation:
+    """Build SGD with momentum; weight decay is part of the gradient, as L2 would be.
+
+    Args:
+      learning_rate: a value, or a schedule over optimizer updates.
+      weight_decay: added to the gradient where `mask` is true.
+      momentum: decay of the velocity.
+      nesterov: look ahead by the momentum, as SimCLR's public code does.
+      mask: tree of booleans, or a function from params to one.
+
+    Source: fine-tuning in SimCLR, arXiv:2002.05709, app. B.8, and in arXiv:2101.05224,
+    section 4.3. Their codes also decay the biases of dense layers.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, mask),
+        optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov),
+    )
+
+
 def is_kernel(params: PyTree) -> PyTree:
     """Mark the leaves that decay and adapt: neither biases nor norms' parameters."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
@@ -89,6 +116,7 @@ def optimizer(
         "lars": lambda **s: lars(learning_rate, mask=is_kernel, **s),
         "adam": lambda **s: adam(learning_rate, **s),
         "adamw": lambda **s: adamw(learning_rate, **s),
+        "sgd": lambda **s: sgd(learning_rate, mask=is_kernel, **s),
     }
     if name not in known:
         raise ConfigError(
@@ -110,14 +138,31 @@ def byol_tau(base: float, updates: int) -> Schedule:
     return lambda update: 1.0 - one_minus_tau(jnp.asarray(update, float))
 
 
-def schedule(durations: Durations, *, name: str, **settings) -> Schedule:
-    """Build the learning-rate schedule `name` over optimizer updates."""
+def schedule(
+    durations: Durations, *, name: str, peak: float, scaling: str = "none", **settings
+) -> Schedule:
+    """Build the learning-rate schedule `name` over optimizer updates.
+
+    `scaling` is what `peak` is multiplied by: 1 ("none"), batch_size / 256 ("linear")
+    or the square root of batch_size ("sqrt", where .075 is usual for `peak`).
+
+    Source: SimCLR, arXiv:2002.05709, section 2.2 and app. B.1.
+    """
     known = {"cosine": _cosine, "multistep": _multistep, "per_epoch": _per_epoch}
     if name not in known:
         raise ConfigError(
             f"schedule.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
-    return known[name](durations, **settings)
+    factors = {
+        "none": 1.0,
+        "linear": durations.batch_size / 256,
+        "sqrt": math.sqrt(durations.batch_size),
+    }
+    if scaling not in factors:
+        raise ConfigError(
+            f"schedule.scaling {scaling!r} is unknown; known: {', '.join(factors)}"
+        )
+    return known[name](durations, peak=peak * factors[scaling], **settings)
 
 
 def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:

@@ -31,6 +31,8 @@ class TrainState:
     opt_state: Any
 
 
+IMAGES = ("image", "partner")  # keys of a batch that hold images, as the host has them
+
 Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
@@ -38,7 +40,7 @@ def init_state(
     method: Method, tx: optax.MultiSteps, key: PRNGKeyArray, batch: Batch
 ) -> TrainState:
     """Make the first state; jit it, so that no two leaves share a buffer."""
-    params, aux = method.init(key, {**batch, "image": to_unit(batch["image"])})
+    params, aux = method.init(key, _images_to_unit(batch))
     return TrainState(jnp.zeros((), jnp.int32), params, aux, tx.init(params))
 
 
@@ -111,7 +113,12 @@ def _step_keys(seed, step):
 
 
 def _views(method, keys, batch):
-    return jax.vmap(method.views)(keys, {**batch, "image": to_unit(batch["image"])})
+    return jax.vmap(method.views)(keys, _images_to_unit(batch))
+
+
+def _images_to_unit(batch):
+    images = {name: to_unit(batch[name]) for name in IMAGES if name in batch}
+    return {**batch, **images}
 
 
 def _local_keys(key, count, axis_name):

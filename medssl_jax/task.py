@@ -121,6 +121,18 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     )
 
 
+def accumulation_warning(method: Method, durations: Durations) -> str:
+    """Say what accumulation does not add to; "" where there is nothing to say."""
+    if not method.in_batch or durations.accumulation == 1:
+        return ""
+    return (
+        f"batch_size {durations.batch_size} is accumulated from micro-batches of "
+        f"{durations.micro_batch_size}, and {method.in_batch} come from one "
+        "micro-batch only: this is not training with the large batch. Set "
+        "micro_batch_size to batch_size, over more devices if need be"
+    )
+
+
 def _method_maker(config, durations):
     views = {name: compose(ops.to_dict()) for name, ops in config.views.items()}
     return functools.partial(

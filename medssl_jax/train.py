@@ -1,6 +1,7 @@
 """The loop: train one method on one source, evaluate the encoder, write the report."""
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +23,11 @@ from medssl_jax.log import Logger
 from medssl_jax.meter import Meter
 from medssl_jax.parallel import AXIS, Parallel, check_divisible, local_copy, parallel
 from medssl_jax.report.build import build as build_report
-from medssl_jax.state import TrainState, make_train_step, views_fed
-from medssl_jax.task import Task, build
+from medssl_jax.state import IMAGES, TrainState, make_train_step, views_fed
+from medssl_jax.task import Task, accumulation_warning, build
 
 _SHOWN = 8  # examples in the report's grid of views
-_DEVICE_FIELDS = ("image", "label")
+_DEVICE_FIELDS = (*IMAGES, "label")
 
 
 class _Run(NamedTuple):
@@ -81,6 +82,8 @@ def _go_on(this: _Run) -> None:
     first, state = restored or (0, _initial(this))
     if active:
         _write_start(this)
+        if warning := accumulation_warning(this.task.method, this.task.durations):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
     with (
         Logger(
             this.workdir,

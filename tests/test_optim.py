@@ -87,6 +87,57 @@ def test_lars_trusts_fully_where_a_norm_is_zero():
     np.testing.assert_array_equal(updates["w"], -np.ones((2, 2)))
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_equals_torchs_documented_rule_and_decays_kernels_only(nesterov):
+    random = np.random.RandomState(0)
+    w, b = random.randn(3, 4), random.randn(4)
+    gradients = [(random.randn(3, 4), random.randn(4)) for _ in range(3)]
+    rates = [0.2, 0.1, 0.05]
+    with jax.enable_x64(True):
+        table = jnp.asarray(rates)
+        tx = optim.sgd(
+            lambda update: table[update],
+            weight_decay=0.1,
+            momentum=0.9,
+            nesterov=nesterov,
+            mask=optim.is_kernel,
+        )
+        params = {"w": jnp.asarray(w), "b": jnp.asarray(b)}
+        state = tx.init(params)
+        for dw, db in gradients:
+            gradient = {"w": jnp.asarray(dw), "b": jnp.asarray(db)}
+            updates, state = tx.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+    velocity_w, velocity_b = np.zeros((3, 4)), np.zeros(4)
+    for (dw, db), rate in zip(gradients, rates, strict=True):
+        dw = dw + 0.1 * w
+        velocity_w, velocity_b = 0.9 * velocity_w + dw, 0.9 * velocity_b + db
+        w = w - rate * (dw + 0.9 * velocity_w if nesterov else velocity_w)
+        b = b - rate * (db + 0.9 * velocity_b if nesterov else velocity_b)
+    np.testing.assert_allclose(params["w"], w, atol=1e-12)
+    np.testing.assert_allclose(params["b"], b, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "scaling, peak, batch_size, expected",
+    [
+        ("linear", 0.3, 4096, 4.8),  # SimCLR's default, arXiv:2002.05709, section 2.2
+        ("sqrt", 0.075, 4096, 4.8),  # the two agree there, app. B.1
+        ("sqrt", 0.075, 1024, 2.4),
+        ("none", 0.3, 4096, 0.3),
+    ],
+)
+def test_scaling_gives_simclrs_learning_rates(scaling, peak, batch_size, expected):
+    durations = Durations(
+        examples=8 * batch_size, batch_size=batch_size, micro_batch_size=256, epochs=10
+    )
+    settings = {"name": "cosine", "peak": peak, "warmup_epochs": 1.0}
+    rate = optim.schedule(durations, **settings, scaling=scaling)
+    np.testing.assert_allclose(rate(8), expected, rtol=1e-6)
+    if scaling == "none":
+        assert rate(5) == optim.schedule(durations, **settings)(5)
+
+
 @pytest.mark.parametrize(
     ("update", "tau"),
     [
@@ -140,7 +191,9 @@ def test_per_epoch_decay_falls_once_an_epoch():
 
 def test_an_unknown_optimizer_or_schedule_lists_the_known():
     durations = Durations(examples=4, batch_size=4, micro_batch_size=4, epochs=1)
-    with pytest.raises(ConfigError, match="known: adam, adamw, lars"):
+    with pytest.raises(ConfigError, match="known: adam, adamw, lars, sgd"):
         optim.optimizer(durations, lambda update: 0.1, name="larsen")
     with pytest.raises(ConfigError, match="known: cosine, multistep, per_epoch"):
-        optim.schedule(durations, name="cosin")
+        optim.schedule(durations, name="cosin", peak=1.0)
+    with pytest.raises(ConfigError, match="known: none, linear, sqrt"):
+        optim.schedule(durations, name="cosine", peak=1.0, scaling="square")

@@ -17,6 +17,7 @@ from medssl_jax.state import init_state
 METHODS = resolve.known("medssl_jax.methods")
 SETTINGS = {
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
+    "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
 }
 SHAPE = (4, 8, 8, 1)

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, PyTree
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PyTree
 
 Params = PyTree
 Aux = Mapping[str, Any]
@@ -16,8 +18,9 @@ class Method(NamedTuple):
     init: (key, batch) -> (params, aux). `params` is what the optimizer trains, `aux`
       what it does not: batch statistics, a target network, a queue. Both hold the
       backbone under "backbone" (`params`, `aux["batch_stats"]`).
-    views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1];
-      the step maps it over the batch.
+    views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1],
+      as is its `partner`, if the run's sampler gives one: another image of the same
+      patient. The step maps it over the batch.
     loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
       this device's examples. Called on every micro-batch.
     after_update: (params, aux, update) -> (params, aux), called only when update
@@ -26,6 +29,8 @@ class Method(NamedTuple):
       export see of a pretext task.
     predict: (params, aux, images (b, *s, c)) -> (b, classes) probabilities of a task
       that has labels, else None.
+    in_batch: what the loss takes from the other examples of its micro-batch, such as
+      "negatives", for the warning that accumulation does not add to it; "" is nothing.
     """
 
     init: Callable[..., tuple[Params, Aux]]
@@ -34,6 +39,7 @@ class Method(NamedTuple):
     after_update: Callable[..., tuple[Params, Aux]]
     encoder: Callable[[Params, Aux], PyTree]
     predict: Callable[..., Array] | None = None
+    in_batch: str = ""
 
 
 def no_change(params: Params, aux: Aux, update: Array) -> tuple[Params, Aux]:
@@ -50,3 +56,20 @@ def backbone_variables(params: Params, aux: Aux) -> PyTree:
 def variables(params: Params, batch_stats: PyTree, part: str) -> PyTree:
     """Return the variables of one part, as `Network.apply` takes them."""
     return {"params": params[part], "batch_stats": batch_stats[part]}
+
+
+def spread(z: Float[Array, "v b d"], axis_name: str | None) -> Float[Array, ""]:
+    """Return the mean deviation of l2-normalised z over the global batch, times sqrt(d).
+
+    Of each of v views. Near 1 for a batch spread over the sphere, 0 for one that has
+    collapsed.
+    """
+
+    def over_batch(x):
+        mean = x.mean(axis=1)
+        return mean if axis_name is None else lax.pmean(mean, axis_name)
+
+    z = z / (jnp.linalg.norm(z, axis=-1, keepdims=True) + 1e-12)
+    variance = over_batch(jnp.square(z)) - jnp.square(over_batch(z))
+    deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
+    return jnp.mean(deviation) * jnp.sqrt(jnp.float32(z.shape[-1]))

@@ -41,9 +41,15 @@ def byol(
 
     Source: arXiv:2006.07733; BYOLMed3D for the encoder and the accumulation.
     """
-    head = {"dtype": dtype, "axis_name": axis_name}
-    projector = heads.mlp(hidden_size=hidden_size, output_size=output_size, **head)
-    predictor = heads.mlp(hidden_size=hidden_size, output_size=output_size, **head)
+    head = heads.mlp(
+        hidden_sizes=(hidden_size,),
+        output_size=output_size,
+        hidden_bias=True,
+        output_norm=False,
+        dtype=dtype,
+        axis_name=axis_name,
+    )
+    projector = predictor = head  # alike, with parameters of their own
     tau = byol_tau(base_tau, updates)
 
     def two_views(key, example):
@@ -94,7 +100,7 @@ def byol(
         target = lax.stop_gradient(target)
         per_example = jax.vmap(normalized_mse)(p, target[::-1]).sum(axis=0)
         stats = jax.tree.map(lambda of_views: of_views.mean(axis=0), stats)
-        metrics = {"tau": tau(update), "spread": _spread(z, axis_name)}
+        metrics = {"tau": tau(update), "spread": base.spread(z, axis_name)}
         return per_example.mean(), ({**aux, "batch_stats": stats}, metrics)
 
     def after_update(params, aux, update):
@@ -108,19 +114,3 @@ def byol(
 
 def _target_part(params):
     return {"backbone": params["backbone"], "projector": params["projector"]}
-
-
-def _spread(z, axis_name):
-    """Return the mean deviation of l2-normalised z over the global batch, times sqrt(d).
-
-    Near 1 for a batch spread over the sphere, 0 for one that has collapsed.
-    """
-
-    def over_batch(x):
-        mean = x.mean(axis=1)
-        return mean if axis_name is None else lax.pmean(mean, axis_name)
-
-    z = z / (jnp.linalg.norm(z, axis=-1, keepdims=True) + 1e-12)
-    variance = over_batch(jnp.square(z)) - jnp.square(over_batch(z))
-    deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
-    return jnp.mean(deviation) * jnp.sqrt(jnp.float32(z.shape[-1]))

@@ -1,6 +1,7 @@
 """Heads on a backbone's features: projector, predictor, classifier."""
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,17 +17,30 @@ _dense = functools.partial(nn.Dense, kernel_init=lecun_normal)
 
 def mlp(
     *,
-    hidden_size: int,
+    hidden_sizes: Sequence[int],
     output_size: int,
+    hidden_bias: bool,
+    output_norm: bool,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> Network:
-    """Map (b, d) to (b, output_size) by one hidden layer with batch norm and ReLU.
+    """Map (b, d) to (b, output_size) by hidden layers with batch norm and ReLU.
 
-    BYOL's projector and predictor: the hidden layer has a bias, the output none
-    (arXiv:2006.07733, section 3.3).
+    The output layer has no bias.
+
+    Args:
+      hidden_sizes: width of each hidden layer; () is one linear layer.
+      hidden_bias: whether the hidden layers have a bias before their norm, which
+        takes it out again.
+      output_norm: end with a batch norm that scales and does not shift.
+
+    BYOL's projector and predictor: one hidden layer, with a bias, no output norm
+    (arXiv:2006.07733, section 3.3). SimCLR's projection head, as in its public code:
+    one hidden layer (v1, arXiv:2002.05709) or two (v2, arXiv:2006.10029), no bias, an
+    output norm.
     """
-    return pure(_MLP(hidden_size, output_size, dtype, axis_name))
+    sizes = (*hidden_sizes, output_size)
+    return pure(_MLP(sizes, hidden_bias, output_norm, dtype, axis_name))
 
 
 def linear(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
@@ -35,18 +49,27 @@ def linear(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
 
 
 class _MLP(nn.Module):
-    hidden_size: int
-    output_size: int
+    sizes: tuple[int, ...]
+    hidden_bias: bool
+    output_norm: bool
     dtype: DTypeLike
     axis_name: str | None
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
-        x = _dense(self.hidden_size, dtype=self.dtype, name="hidden")(x)
-        x = BatchNorm(self.dtype, self.axis_name, name="norm")(x, train)
-        x = _dense(self.output_size, use_bias=False, dtype=self.dtype, name="output")(
-            nn.relu(x)
-        )
+        # lecun_normal also where SimCLR draws at a deviation of .01: a norm follows,
+        # and LARS moves a kernel by a share of its own length
+        *hidden, output = self.sizes
+        norm = functools.partial(BatchNorm, self.dtype, self.axis_name)
+        for i, size in enumerate(hidden):
+            place = f"_{i + 1}" if i else ""
+            x = _dense(
+                size, use_bias=self.hidden_bias, dtype=self.dtype, name=f"hidden{place}"
+            )(x)
+            x = nn.relu(norm(name=f"norm{place}")(x, train))
+        x = _dense(output, use_bias=False, dtype=self.dtype, name="output")(x)
+        if self.output_norm:
+            x = norm(use_bias=False, name="output_norm")(x, train)
         return x.astype(jnp.float32)
 
 

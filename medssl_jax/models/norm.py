@@ -15,19 +15,23 @@ class BatchNorm(nn.Module):
 
     `axis_name` names the mapped axis over which the statistics are averaged. The
     running variance is the biased one, as usual in JAX: torch's is n / (n - 1) times
-    it. Not flax's layer because that leaves bfloat16 to implicit promotion.
+    it. Without `use_bias` the result keeps its mean of 0. Not flax's layer because that
+    leaves bfloat16 to implicit promotion.
 
     Source: arXiv:1502.03167.
     """
 
     dtype: DTypeLike
     axis_name: str | None
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        bias = jnp.zeros(shape, jnp.float32)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         running_mean = self.variable(
             "batch_stats", "mean", jnp.zeros, shape, jnp.float32
         )

@@ -15,6 +15,8 @@ _NAMES = {
     "clips_per_second": "Clips per second",
     "auc": "AUC",
     "accuracy": "Accuracy",
+    "contrastive_accuracy": "Share of views nearest to their partner",
+    "spread": "Spread of the projections",
     "data_wait": "Share of time spent waiting for data",
 }
 _AXES = {"step", "update", "epoch", "seconds"}  # where a line was logged, not what

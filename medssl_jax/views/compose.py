@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.views import intensity, spatial
+from medssl_jax.views import colour, intensity, spatial
 from medssl_jax.views.op import Op
 from medssl_jax.views.warp import SpatialOp, merge
 
@@ -18,15 +18,16 @@ View = Callable[[PRNGKeyArray, Float[Array, "*s c"]], Float[Array, "*t c"]]
 def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     """Build (key, image (*s, c) in [0, 1]) -> image (*t, c) from names and arguments.
 
-    Names are the functions of `views.spatial` and `views.intensity`; a scalar argument
-    is fixed, a (low, high) pair is drawn uniformly, none is the identity. The order is
-    that of the two modules, spatial first, and not the mapping's: an ml-collections
-    ConfigDict sorts its keys. The spatial ones together interpolate the image once.
+    Names are the functions of `views.spatial`, `views.colour` and `views.intensity`; a
+    scalar argument is fixed, a (low, high) pair is drawn uniformly, none is the
+    identity. The order is that of the three modules, as said here, and not the
+    mapping's: an ml-collections ConfigDict sorts its keys. The spatial ones together
+    interpolate the image once.
 
     Raises:
       ConfigError: if a name or an argument cannot be used; the text names it.
     """
-    factories = _public(spatial) | _public(intensity)
+    factories = _public(spatial) | _public(colour) | _public(intensity)
     unknown = [name for name in ops if name not in factories]
     if unknown:
         raise ConfigError(

@@ -117,6 +117,7 @@ def jitter(
 
     torchvision's ColorJitter inside RandomApply, as SimCLR and BYOL have it, on grey
     images; its jitter of 0.4 is the factor (0.6, 1.4). There the order is random too.
+    `color_jitter` is SimCLR's by its strength, for RGB too.
     """
     factors = (
         limits("jitter.brightness", brightness, 0),

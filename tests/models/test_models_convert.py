@@ -1,5 +1,6 @@
 """Converted weights against what PyTorch computed with them."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -57,6 +58,57 @@ def test_trains_as_pytorch_does_in_features_and_gradients(name):
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     expected = arrays["train/gradient"]
     np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "layers, parameters", [((3, 4, 6, 3), 25_557_032), ((3, 8, 36, 3), 60_192_808)]
+)
+def test_takes_torchvisions_resnet50_and_152_under_their_names(layers, parameters):
+    tensors = dict(torchvision_shapes(layers))
+    weights = {
+        name: np.broadcast_to(np.float32(0), shape) for name, shape in tensors.items()
+    }
+    learnt = [
+        shape for name, shape in tensors.items() if "running" not in name and shape
+    ]
+    assert sum(int(np.prod(shape)) for shape in learnt) == parameters
+    network = resnet(
+        ndim=2, layers=layers, block="bottleneck", width=64, stem="imagenet"
+    )
+    image = jnp.zeros((1, 32, 32, 3))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    convert = functools.partial(from_torchvision, like=shapes, sum_channels=False)
+    found = jax.eval_shape(lambda: convert(weights))
+    assert jax.tree.structure(found) == jax.tree.structure(shapes)
+
+
+def torchvision_shapes(layers):
+    """List the state dict of torchvision's resnet50 and its like (models/resnet.py)."""
+
+    def norm(name, channels):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            yield f"{name}.{part}", (channels,)
+        yield f"{name}.num_batches_tracked", ()
+
+    yield "conv1.weight", (64, 3, 7, 7)
+    yield from norm("bn1", 64)
+    inputs = 64
+    for stage, blocks in enumerate(layers):
+        width = 64 * 2**stage
+        for block in range(blocks):
+            name = f"layer{stage + 1}.{block}"
+            yield f"{name}.conv1.weight", (width, inputs, 1, 1)
+            yield from norm(f"{name}.bn1", width)
+            yield f"{name}.conv2.weight", (width, width, 3, 3)
+            yield from norm(f"{name}.bn2", width)
+            yield f"{name}.conv3.weight", (4 * width, width, 1, 1)
+            yield from norm(f"{name}.bn3", 4 * width)
+            if block == 0:
+                yield f"{name}.downsample.0.weight", (4 * width, inputs, 1, 1)
+                yield from norm(f"{name}.downsample.1", 4 * width)
+            inputs = 4 * width
+    yield "fc.weight", (1000, inputs)
+    yield "fc.bias", (1000,)
 
 
 def test_a_summed_stem_sees_grey_as_rgb_saw_it():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.views import spatial
@@ -116,6 +116,22 @@ def test_rotation_by_90_degrees_is_numpys(plane):
     ours = _apply(spatial.affine(rotation_degrees=90, axes=plane), CUBE)
     axes = tuple(axis - 1 for axis in plane)
     np.testing.assert_allclose(ours, np.rot90(CUBE, axes=axes), atol=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [-45, 20, 45])
+def test_a_colour_image_is_turned_as_by_scipy_and_black_comes_in(degrees):
+    image = np.random.default_rng(3).random((21, 21, 3), np.float32) + 0.5
+    ours = _apply(spatial.affine(rotation_degrees=degrees), image)
+    turn = {"axes": (1, 0), "reshape": False, "order": 1}
+    expected = ndimage.rotate(image, degrees, **turn)
+    # scipy's image ends at the centres of the outermost pixels, ours at their edges
+    inside = ndimage.rotate(np.ones_like(image), degrees, **turn) > 0.5
+    np.testing.assert_allclose(ours[inside], expected[inside], atol=1e-5)
+    rows, columns = np.mgrid[:21, :21] - 10.0
+    radians = np.deg2rad(degrees)
+    cos, sin = np.cos(radians), np.sin(radians)
+    read = np.abs([cos * rows + sin * columns, cos * columns - sin * rows]).max(0)
+    np.testing.assert_array_equal((ours == 0).all(-1), read > 10.5)
 
 
 def test_isotropic_rotation_turns_about_all_three_axes():
