@@ -26,7 +26,7 @@ from medssl_jax.state import TrainState, make_train_step, views_fed
 from medssl_jax.task import Task, build
 
 _SHOWN = 8  # examples in the report's grid of views
-_DEVICE_FIELDS = ("image", "label")
+_DEVICE_FIELDS = ("image", "partner", "label")
 
 
 class _Run(NamedTuple):
@@ -56,6 +56,7 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
     data = train_batches(
         task.sources[TRAIN],
         task.draw,
+        sampler=task.sampler,
         rows=Rows(config.micro_batch_size, jax.process_index(), jax.process_count()),
         seed=config.seed,
         workers=config.data.workers,
