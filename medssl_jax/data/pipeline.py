@@ -10,6 +10,8 @@ import numpy as np
 from medssl_jax.data.sampler import Sampler
 from medssl_jax.data.source import Record, Source
 
+_CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
+
 # (record, generator or None) -> arrays of one shape
 Draw = Callable[[Record, np.random.Generator | None], dict[str, np.ndarray]]
 
@@ -104,16 +106,19 @@ class _LoadRow:
         self._seed = seed
 
     def __call__(self, position: int) -> dict[str, np.ndarray]:
-        random = np.random.default_rng([self._seed, position])
-        # streams of their own: spawning leaves the first image's as it is
-        for_choice, for_partner = random.spawn(2)
-        index, *partner = self._sampler.row(position, for_choice)
-        example = _example(self._source, self._draw, index, random)
+        index, *partner = self._sampler.row(position, self._random(position, _CHOICE))
+        example = _example(self._source, self._draw, index, self._random(position))
         for other in partner:
-            drawn = _example(self._source, self._draw, other, for_partner)
+            random = self._random(position, _PARTNER)
+            drawn = _example(self._source, self._draw, other, random)
             example["partner"] = drawn["image"]
             example["partner_index"] = drawn["index"]
         return example
+
+    def _random(self, position: int, *stream: int) -> np.random.Generator:
+        return np.random.default_rng(
+            np.random.SeedSequence([self._seed, position], spawn_key=stream)
+        )
 
 
 def _example(

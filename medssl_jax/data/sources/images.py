@@ -21,6 +21,7 @@ _CHANNELS = ("grey", "rgb")
 _MAGIC = (128, b"DICM")
 # Pillow's limit is a warning; what is larger is no medical image, or a bomb
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or float("inf")
+_DEEP = ("I;16", "I")  # Pillow's modes of more than 8 bits
 _BLACK = (0, 0, 0, 255)
 
 
@@ -91,7 +92,7 @@ def _is_image(root, name):
     suffix = _suffix(name)
     if suffix in _PICTURES + _DICOM:
         return True
-    if suffix in (".csv", ".txt", ".json") or name.endswith("DICOMDIR"):
+    if name.endswith("DICOMDIR"):  # a table of contents
         return False
     place, magic = _MAGIC
     try:
@@ -126,12 +127,12 @@ def _decoded(image, path):
         text = "is grey of 16 bits with transparency"
         raise DataError(path, f"{text}, whose depth is not kept; remove its alpha")
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("L", "I;16", "I;16B", "I") or image.mode == "1":
-        return np.asarray(image.convert("L") if image.mode == "1" else image)
+    if image.mode in _DEEP:
+        return np.asarray(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _BLACK), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def _with_channels(pixels, channels, path):
