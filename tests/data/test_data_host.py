@@ -92,6 +92,15 @@ def test_a_volume_is_resized_slice_by_slice():
     assert resize(volume, (16,)) is volume
 
 
+def test_channels_are_resized_each_for_itself():
+    image = np.random.RandomState(0).rand(20, 16, 3)
+    result = resize(image, (8,))
+    for k in range(3):
+        np.testing.assert_array_equal(
+            result[..., k], resize(image[..., k : k + 1], (8,))[..., 0]
+        )
+
+
 def test_images_are_resized_before_they_are_windowed_and_cropped():
     image = np.zeros((40, 60, 1), np.int16)
     image[:, 30:] = 1000

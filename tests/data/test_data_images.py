@@ -119,7 +119,6 @@ def test_one_bit_is_black_and_white(tmp_path):
 def test_colours_of_files_and_of_palettes_are_rgb(tmp_path):
     save(tmp_path / "a/x.png", COLOUR)
     np.testing.assert_array_equal(read(tmp_path / "a", channels="rgb"), COLOUR)
-    palette = Image.fromarray(GREY % 4, mode=None)
     palette = Image.frombytes("P", (7, 5), (GREY % 4).tobytes())
     table = np.array([[9, 8, 7], [0, 255, 0], [1, 2, 3], [200, 100, 0]], np.uint8)
     palette.putpalette(table.tobytes())

@@ -122,6 +122,11 @@ def test_image_and_partner_are_drawn_independently_and_belong_to_their_indices()
     assert all(0 <= n.min() and n.max() < 1 for n in noise)
     assert stats.pearsonr(*noise).pvalue > 1e-3
     np.testing.assert_array_equal(joined(found, "label"), joined(found, "index") % 3)
+    # every pass draws other images of a patient
+    pairs = set(
+        zip(joined(found, "index"), joined(found, "partner_index"), strict=True)
+    )
+    assert len([pair for pair in pairs if PATIENTS[pair[0]] == "b"]) > 10
     assert "repeated_frames" in found[0]
 
 
