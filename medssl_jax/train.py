@@ -26,7 +26,7 @@ from medssl_jax.state import TrainState, make_train_step, views_fed
 from medssl_jax.task import Task, build
 
 _SHOWN = 8  # examples in the report's grid of views
-_DEVICE_FIELDS = ("image", "partner", "label")
+_DEVICE_FIELDS = ("image", "label")
 
 
 class _Run(NamedTuple):
