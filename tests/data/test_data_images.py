@@ -303,12 +303,14 @@ def broken(name):
         "empty.png": b"",
         "text.jpg": b"path,label\n",
         "bomb.png": png(60000, 60000, 8, 0, []),
+        "large.png": png(9460, 9460, 8, 0, []),  # of which Pillow warns only
         "animated.png": buffer.getvalue(),
         "deep-alpha.png": png(5, 7, 16, 4, lines),
         "constant.png": png(5, 7, 8, 0, [bytes(7)] * 5),
     }[name]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -318,6 +320,7 @@ def broken(name):
         ("empty.png", "no readable PNG"),
         ("text.jpg", "no readable PNG or JPEG"),
         ("bomb.png", "more than 89478485 pixels"),
+        ("large.png", "more than 89478485 pixels"),
         ("animated.png", "animated"),
         ("deep-alpha.png", "16 bits with transparency"),
         ("constant.png", "constant"),
