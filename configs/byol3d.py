@@ -76,6 +76,7 @@ def published(source: dict) -> ConfigDict:
         shape=(16, 256, 256),
         frames="random",
         spacing_mm=config_dict.placeholder(tuple),
+        resize=config_dict.placeholder(tuple),
         window="none",
         percentiles=(0.5, 99.5),
         window_hu=config_dict.placeholder(tuple),
@@ -83,6 +84,7 @@ def published(source: dict) -> ConfigDict:
         cache="",
         on_error="raise",
         balance="",
+        sampler="shuffled",
     )
     config.splits = dict(test=dict(fraction=0.0))
     if "split" in source:  # it has a test of its own

@@ -70,6 +70,7 @@ def published(source: dict) -> ConfigDict:
         shape=(16, 256, 256),
         frames="random",
         spacing_mm=config_dict.placeholder(tuple),
+        resize=config_dict.placeholder(tuple),
         window="none",
         percentiles=(0.5, 99.5),
         window_hu=config_dict.placeholder(tuple),
@@ -77,6 +78,7 @@ def published(source: dict) -> ConfigDict:
         cache="",
         on_error="raise",
         balance="oversample",
+        sampler="shuffled",
     )
     config.splits = dict(validation=dict(fraction=0.1), test=dict(split="valid"))
     config.evaluation = dict(name="classify", classes=2)

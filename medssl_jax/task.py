@@ -17,6 +17,7 @@ from medssl_jax import encoder, optim, resolve
 from medssl_jax.data import roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import Draw
+from medssl_jax.data.sampler import Sampler, sampler
 from medssl_jax.data.source import Source
 from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
@@ -27,8 +28,16 @@ from medssl_jax.parallel import AXIS
 from medssl_jax.state import TrainState, init_state, to_unit
 from medssl_jax.views.compose import compose
 
-_HOST = ("shape", "spacing_mm", "window", "percentiles", "window_hu", "frames")
-_LOADER = ("workers", "on_error", "cache", "balance")
+_HOST = (
+    "shape",
+    "spacing_mm",
+    "resize",
+    "window",
+    "percentiles",
+    "window_hu",
+    "frames",
+)
+_LOADER = ("workers", "on_error", "cache", "balance", "sampler")
 
 
 class Task(NamedTuple):
@@ -39,6 +48,7 @@ class Task(NamedTuple):
     """
 
     sources: Mapping[str, Source]
+    sampler: Sampler
     draw: Draw
     durations: Durations
     learning_rate: optim.Schedule
@@ -60,6 +70,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     host = _call("data", HostTransform, {field: data.pop(field) for field in _HOST})
     loader = {field: data.pop(field) for field in _LOADER}
     loader.pop("workers")
+    order = loader.pop("sampler")
     sources = roles.sources(
         data,
         config.splits.to_dict(),
@@ -68,8 +79,14 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         folder=workdir,
         **loader,
     )
+    rows = sampler(
+        order,
+        sources[roles.TRAIN],
+        batch_size=config.micro_batch_size,
+        seed=config.seed,
+    )
     durations = Durations(
-        len(sources[roles.TRAIN]),
+        len(rows),
         config.batch_size,
         config.micro_batch_size,
         config.train_epochs,
@@ -110,6 +127,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     )
     return Task(
         sources=sources,
+        sampler=rows,
         draw=host.draw,
         durations=durations,
         learning_rate=learning_rate,

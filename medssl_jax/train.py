@@ -57,6 +57,7 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
     data = train_batches(
         task.sources[TRAIN],
         task.draw,
+        sampler=task.sampler,
         rows=Rows(config.micro_batch_size, jax.process_index(), jax.process_count()),
         seed=config.seed,
         workers=config.data.workers,

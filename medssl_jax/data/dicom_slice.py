@@ -1,4 +1,4 @@
-"""One slice of a DICOM series: its pixels, and where they lie."""
+"""One DICOM file: its pixels, and of a slice where they lie."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import apply_modality_lut, get_decoder
+from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
 from medssl_jax.errors import DataError
 
@@ -24,19 +24,15 @@ _TAGS = [
     "PixelData",
     "PixelRepresentation",
     "PixelSpacing",
+    "PlanarConfiguration",
     "RescaleIntercept",
     "RescaleSlope",
     "Rows",
     "SamplesPerPixel",
 ]
-_NEEDED = (
-    "PixelData",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "PhotometricInterpretation",
-    "SamplesPerPixel",
-)
+_PIXELS = ("PixelData", "PhotometricInterpretation", "SamplesPerPixel")
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_GREY = ("MONOCHROME1", "MONOCHROME2")
 # what pydicom raises on damaged files
 DAMAGED = (
     OSError,
@@ -62,15 +58,36 @@ class Slice(NamedTuple):
     spacing_mm: tuple[float, float]  # between rows, between columns
 
 
+class Flat(NamedTuple):
+    """Pixels (rows, columns) float32, rescaled, or (rows, columns, 3) of colours."""
+
+    pixels: np.ndarray
+    spacing_mm: tuple[float, float] | None  # between rows, between columns
+
+
 def read_slice(path: Path) -> Slice:
-    """Read one file, rescaled (HU for CT), MONOCHROME1 inverted.
+    """Read one slice of a series, rescaled (HU for CT), MONOCHROME1 inverted.
 
     Raises:
       DataError: if the file is damaged, compressed beyond what is installed, no single
         greyscale frame, or does not say where it lies. Its text quotes no header.
     """
+    return _reading(_slice, path)
+
+
+def read_flat(path: Path, *, most_pixels: float) -> Flat:
+    """Read one image that need not lie anywhere, like a radiograph; as `read_slice`.
+
+    Raises:
+      DataError: as `read_slice`, but colours are read; if the image has more than
+        `most_pixels`, or its colours are in a palette.
+    """
+    return _reading(_flat, path, most_pixels)
+
+
+def _reading(read, path, *args):
     try:
-        return _read(path)
+        return read(path, pydicom.dcmread(path, specific_tags=_TAGS), *args)
     except InvalidDicomError:
         raise DataError(path, "is not DICOM, though it is called so") from None
     except DAMAGED as error:
@@ -79,31 +96,52 @@ def read_slice(path: Path) -> Slice:
         raise DataError(path, reason) from None
 
 
-def _read(path):
-    header = pydicom.dcmread(path, specific_tags=_TAGS)
-    _check_kind(path, header)
+def _slice(path, header):
+    _check_present(path, header, (*_PIXELS, *_PLACE), "slice of a volume")
+    _check_single(path, header)
+    if header.SamplesPerPixel != 1:
+        text = f"has {header.SamplesPerPixel} samples per pixel, not one"
+        raise DataError(path, f"{text}; colour images are for the images source")
     _check_decoder(path, header)
     position = np.array(header.ImagePositionPatient, float).reshape(3)
     # DICOM's first triple is the way of a row: of the index of columns
     directions = np.array(header.ImageOrientationPatient, float).reshape(2, 3)[::-1]
     if not np.allclose(directions @ directions.T, np.eye(2), atol=1e-2):
         raise DataError(path, "its ImageOrientationPatient is no pair of directions")
-    between_rows, between_columns = map(float, header.PixelSpacing)
-    spacing_mm = between_rows, between_columns
-    return Slice(_rescaled(header), position, directions, spacing_mm)
+    return Slice(_rescaled(header), position, directions, _spacing_mm(header))
 
 
-def _check_kind(path, header):
-    missing = [name for name in _NEEDED if header.get(name) in (None, "")]
+def _flat(path, header, most_pixels):
+    _check_present(path, header, _PIXELS, "image")
+    _check_single(path, header)
+    if header.Rows * header.Columns > most_pixels:
+        text = f"claims {header.Rows} x {header.Columns} pixels"
+        raise DataError(path, f"{text}, more than {most_pixels:.0f}; reduce it")
+    grey = header.SamplesPerPixel == 1
+    if grey and header.PhotometricInterpretation not in _GREY:
+        raise DataError(path, "has its colours in a palette; convert it to PNG")
+    _check_decoder(path, header)
+    pixels = _rescaled(header) if grey else pixel_array(header)
+    return Flat(pixels, _spacing_mm(header) if header.get("PixelSpacing") else None)
+
+
+def _check_present(path, header, names, kind):
+    missing = [name for name in names if header.get(name) in (None, "")]
     if missing:
-        text = f"has no {', '.join(missing)}: no slice of a volume"
-        raise DataError(path, f"{text}; radiographs can be read as npy")
+        text = f"has no {', '.join(missing)}: no {kind}"
+        hint = "" if kind == "image" else "; radiographs are for the images source"
+        raise DataError(path, text + hint)
+
+
+def _check_single(path, header):
     if int(header.get("NumberOfFrames") or 1) > 1:
         text = "is a multi-frame file, which is not supported"
         raise DataError(path, f"{text}; convert it (dcm2niix) to use the nifti source")
-    if header.SamplesPerPixel != 1:
-        text = f"has {header.SamplesPerPixel} samples per pixel, not one"
-        raise DataError(path, f"{text}; colour images can be read as npy")
+
+
+def _spacing_mm(header):
+    between_rows, between_columns = map(float, header.PixelSpacing)
+    return between_rows, between_columns
 
 
 def _check_decoder(path, header):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medssl_jax.data.resample import resample
+from medssl_jax.data.resize import check_size, resize
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError, DataError
 
@@ -39,7 +40,7 @@ def check(record: Record, name: str) -> Record:
 
 @dataclass(frozen=True)
 class Prepare:
-    """The costly, deterministic part: resample, then window.
+    """The costly, deterministic part: resample or resize, then window.
 
     Attributes:
       ndim: spatial axes that an image has to have.
@@ -49,6 +50,9 @@ class Prepare:
         limits; "none" keeps uint8, and numbers that are in [0, 1] already.
       percentiles: low and high, in percent.
       window_hu: low and high, in the file's unit.
+      resize: for images without spacing, which differ in size: (n,) brings the shorter
+        side to n pixels, (rows, columns) the whole image to that size, stretched
+        where it has another aspect; None: `Draw` crops from the pixels as they are.
     """
 
     ndim: int
@@ -56,6 +60,7 @@ class Prepare:
     window: str
     percentiles: tuple[float, float] = (0.5, 99.5)
     window_hu: tuple[float, float] | None = None
+    resize: tuple[int, ...] | None = None
 
     def __post_init__(self):
         _check_known("window", self.window, _WINDOWS)
@@ -72,6 +77,11 @@ class Prepare:
             if len(self.spacing_mm) != self.ndim or not right:
                 text = f"data.spacing_mm {self.spacing_mm} is not one positive number"
                 raise ConfigError(f"{text} for each of {self.ndim} axes")
+        if self.resize is not None:
+            check_size(self.resize)
+            if self.spacing_mm is not None:
+                text = "data.spacing_mm and data.resize are both set"
+                raise ConfigError(f"{text}: set one of them to None")
 
     def __call__(self, record: Record, name: str = "an image") -> np.ndarray:
         """Return (*s, c) uint8, or float16 in [0, 1]; `name` is for errors.
@@ -91,6 +101,8 @@ class Prepare:
                     "voxels; set it to None"
                 )
             image = resample(image, record["spacing_mm"], self.spacing_mm)
+        if self.resize is not None:
+            image = resize(image, self.resize)
         if self.window == "none":
             return _unwindowed(image, name)
         low, high = self._limits(image, name)
@@ -170,15 +182,19 @@ class HostTransform:
     frames: str
     percentiles: tuple[float, float] = (0.5, 99.5)
     window_hu: tuple[float, float] | None = None
+    resize: tuple[int, ...] | None = None
 
     def __post_init__(self):
         _ = self.draw, self.prepare  # which check their settings
+        if self.resize is not None and min(self.resize) < min(self.shape[-2:]):
+            text = f"data.resize {self.resize} is less than data.shape {self.shape}"
+            raise ConfigError(f"{text}: every image would be padded; enlarge it")
 
     @property
     def prepare(self) -> Prepare:
         ndim = len(self.shape)
         window = self.window, self.percentiles, self.window_hu
-        return Prepare(ndim, self.spacing_mm, *window)
+        return Prepare(ndim, self.spacing_mm, *window, resize=self.resize)
 
     @property
     def draw(self) -> Draw:

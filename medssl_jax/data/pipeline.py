@@ -1,12 +1,16 @@
-"""Records in a fixed, endless order become batches: Grain, over worker processes."""
+"""Records in the sampler's order become batches: Grain, over worker processes."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import grain
 import numpy as np
 
+from medssl_jax.data.sampler import Sampler
 from medssl_jax.data.source import Record, Source
+
+_CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
 
 # (record, generator or None) -> arrays of one shape
 Draw = Callable[[Record, np.random.Generator | None], dict[str, np.ndarray]]
@@ -25,22 +29,29 @@ class Rows(NamedTuple):
 
 
 def train_batches(
-    source: Source, draw: Draw, *, rows: Rows, seed: int, workers: int
+    source: Source,
+    draw: Draw,
+    *,
+    sampler: Sampler,
+    rows: Rows,
+    seed: int,
+    workers: int,
 ) -> grain.DatasetIterator:
     """Return an endless iterator over this process's rows of the global batches.
 
     The examples of a global batch, their order, and the generator each one is drawn
     with depend on the seed and the position alone, not on the number of processes or
-    workers. Every epoch is shuffled anew; an index shuffle holds no list of examples.
-    The iterator's state (`get_state`) is its position, and it is what checkpoints keep.
+    workers. The iterator's state (`get_state`) is its position, and it is what
+    checkpoints keep.
 
     Batches hold what `draw` returns, and `label` (int32) where the source has labels,
-    and `index` (b,), the place in the source.
+    and `index` (b,), the place in the source. Where the sampler draws pairs, these
+    are of the first, and `partner` and `partner_index` the image and place of the
+    second, which is drawn with a generator of its own.
     """
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    load = _Load(source, draw, seed)
+    load = _LoadRow(source, draw, sampler, seed)
     dataset = (
-        grain.MapDataset.source(_Positions(order, rows))
+        grain.MapDataset.source(_Positions(rows))
         .map(load)
         .batch(rows.local_size)
         .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=64))
@@ -60,10 +71,9 @@ def eval_batches(
     The last batch repeats its last example up to `size`; `index` ends earlier there,
     so `len(batch["index"])` counts the examples.
     """
-    load = _Load(source, draw, seed=None)
     for start in range(0, len(source), size):
         indices = range(start, min(start + size, len(source)))
-        records = [load((0, index)) for index in indices]
+        records = [_example(source, draw, index, None) for index in indices]
         records += records[-1:] * (size - len(records))
         batch = {
             name: np.stack([record[name] for record in records]) for name in records[0]
@@ -72,36 +82,50 @@ def eval_batches(
 
 
 class _Positions:
-    """This process's rows of the global order, as (position, index) pairs."""
+    """This process's rows, as positions in the global order; there is no last one."""
 
-    def __init__(self, order: grain.MapDataset, rows: Rows):
-        self._order = order
+    def __init__(self, rows: Rows):
         self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._order) // self._rows.processes
+        return sys.maxsize // self._rows.processes
 
-    def __getitem__(self, i: int) -> tuple[int, int]:
+    def __getitem__(self, i: int) -> int:
         batch, row = divmod(i, self._rows.local_size)
         first = batch * self._rows.global_size
-        position = first + self._rows.process * self._rows.local_size + row
-        return position, int(self._order[position])
+        return first + self._rows.process * self._rows.local_size + row
 
 
-class _Load:
-    """Read, draw and label the example of a (position, index) pair."""
+class _LoadRow:
+    """Read, draw and label what the sampler has at a position."""
 
-    def __init__(self, source: Source, draw: Draw, seed: int | None):
+    def __init__(self, source: Source, draw: Draw, sampler: Sampler, seed: int):
         self._source = source
         self._draw = draw
+        self._sampler = sampler
         self._seed = seed
 
-    def __call__(self, place: tuple[int, int]) -> dict[str, np.ndarray]:
-        position, index = place
-        seeded = self._seed is not None
-        random = np.random.default_rng([self._seed, position]) if seeded else None
-        example = self._draw(self._source[index], random)
-        example["index"] = np.int64(index)
-        if self._source.labels is not None:
-            example["label"] = np.int32(self._source.labels[index])
+    def __call__(self, position: int) -> dict[str, np.ndarray]:
+        index, *partner = self._sampler.row(position, self._random(position, _CHOICE))
+        example = _example(self._source, self._draw, index, self._random(position))
+        for other in partner:
+            random = self._random(position, _PARTNER)
+            drawn = _example(self._source, self._draw, other, random)
+            example["partner"] = drawn["image"]
+            example["partner_index"] = drawn["index"]
         return example
+
+    def _random(self, position: int, *stream: int) -> np.random.Generator:
+        return np.random.default_rng(
+            np.random.SeedSequence([self._seed, position], spawn_key=stream)
+        )
+
+
+def _example(
+    source: Source, draw: Draw, index: int, random: np.random.Generator | None
+) -> dict[str, np.ndarray]:
+    example = draw(source[index], random)
+    example["index"] = np.int64(index)
+    if source.labels is not None:
+        example["label"] = np.int32(source.labels[index])
+    return example

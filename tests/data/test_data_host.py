@@ -8,6 +8,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from medssl_jax.data.host import Draw, HostTransform, Prepare, check
 from medssl_jax.data.resample import resample
+from medssl_jax.data.resize import resize
 from medssl_jax.errors import ConfigError, DataError
 
 
@@ -50,6 +51,69 @@ def test_uint8_stays_uint8_without_a_window():
     assert result.dtype == np.uint8 and result.shape == (4, 4, 1)
     # a quarter voxel from the corners: 0 + 2 * 1/4 * 3/4 * 255
     assert result[1, 1, 0] == round(255 * 2 * 0.25 * 0.75)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((32,), (32, 48)), ((32, 32), (32, 32)), ((200,), (200, 300)), ((1,), (1, 2))],
+)
+def test_resizing_brings_the_shorter_side_or_both_to_the_size(size, expected):
+    image = np.random.RandomState(0).rand(100, 150, 2)
+    result = resize(image, size)
+    assert result.shape == (*expected, 2) and result.dtype == np.float32
+    tall = resize(image.swapaxes(0, 1), size)
+    assert tall.shape == (*(expected[::-1] if len(size) == 1 else expected), 2)
+
+
+def test_resized_pixels_lie_where_those_of_an_area_do():
+    # a plane stays the same plane, about the same centre; edges repeat
+    rows, columns = np.mgrid[:80, :60].astype(np.float32) + 0.5
+    plane = (3 * rows + 2 * columns)[..., None]
+    result = resize(plane, (20, 30))[..., 0]
+    rows, columns = np.mgrid[:20, :30].astype(np.float32) + 0.5
+    expected = 3 * rows * 80 / 20 + 2 * columns * 60 / 30
+    np.testing.assert_allclose(result[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_smaller_images_are_not_aliased(dtype):
+    # a chequerboard: every pixel that is merely picked would be black or white
+    board = (np.indices((90, 90)).sum(axis=0) % 2 * 200).astype(dtype)[..., None]
+    result = resize(board, (30,))
+    assert result.dtype == (np.uint8 if dtype == np.uint8 else np.float32)
+    np.testing.assert_allclose(result[2:-2, 2:-2], 100, atol=16)
+
+
+def test_a_volume_is_resized_slice_by_slice():
+    volume = np.random.RandomState(0).rand(3, 20, 16, 1).astype(np.float32)
+    result = resize(volume, (8, 8))
+    for slice_, expected in zip(result, volume, strict=True):
+        np.testing.assert_array_equal(slice_, resize(expected, (8, 8)))
+    assert resize(volume, (16,)) is volume
+
+
+def test_channels_are_resized_each_for_itself():
+    image = np.random.RandomState(0).rand(20, 16, 3)
+    result = resize(image, (8,))
+    for k in range(3):
+        np.testing.assert_array_equal(
+            result[..., k], resize(image[..., k : k + 1], (8,))[..., 0]
+        )
+
+
+def test_images_are_resized_before_they_are_windowed_and_cropped():
+    image = np.zeros((40, 60, 1), np.int16)
+    image[:, 30:] = 1000
+    host = HostTransform((20, 20), None, "percentiles", "all", resize=(20,))
+    clip = host({"image": image}, None)["image"][..., 0]
+    expected = np.repeat([0, 1], 10)  # of 20 x 30 the middle
+    np.testing.assert_array_equal(
+        clip[:, [0, 5, 14, 19]], np.tile([0, 0, 1, 1], (20, 1))
+    )
+    assert np.abs(clip - expected).max() < 0.6
+    assert repr(host.prepare) != repr(
+        HostTransform((20, 20), None, "percentiles", "all").prepare
+    )
 
 
 def test_hu_window_is_linear_and_clipped():
@@ -148,6 +212,11 @@ def test_the_parts_make_up_the_whole_and_cross_processes():
         ({"spacing_mm": (1.0, 1.0)}, "data.spacing_mm"),
         ({"shape": (8, 8), "spacing_mm": None}, "data.frames"),
         ({"shape": (8, 0, 8)}, "data.shape"),
+        ({"spacing_mm": None, "resize": (8, 8, 8)}, "data.resize"),
+        ({"spacing_mm": None, "resize": (0,)}, "data.resize"),
+        ({"spacing_mm": None, "resize": ()}, "data.resize"),
+        ({"spacing_mm": None, "resize": (7,)}, "data.resize"),
+        ({"resize": (16,)}, "data.spacing_mm and data.resize"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(change, field):

@@ -7,9 +7,12 @@ import pytest
 from absl import flags
 
 from medssl_jax.data.pipeline import Rows, eval_batches, train_batches
+from medssl_jax.data.sampler import sampler
 from medssl_jax.data.source import Examples
 
 COUNT, BATCH = 10, 4
+SAMPLERS = ["shuffled", "distinct", "bags"]
+EARLIER = [[3, 9, 4, 8], [1, 0, 6, 5], [7, 2, 7, 6], [1, 5, 9, 0], [4, 3, 2, 8]]
 
 
 class Draw:
@@ -26,12 +29,16 @@ def read(name):
 
 def source(count=COUNT):
     names = [str(i) for i in range(count)]
-    return Examples(names, read, labels=np.arange(count) % 3)
+    patients = [f"p{i // 2}" if i < 6 else f"p{i}" for i in range(count)]
+    return Examples(names, read, labels=np.arange(count) % 3, patients=patients)
 
 
-def batches(count, *, process=0, processes=1, workers=0, iterator=None):
+def batches(
+    count, *, name="shuffled", process=0, processes=1, workers=0, iterator=None
+):
     rows = Rows(BATCH, process, processes)
-    settings = {"rows": rows, "seed": 5, "workers": workers}
+    order = sampler(name, source(), batch_size=BATCH, seed=5)
+    settings = {"sampler": order, "rows": rows, "seed": 5, "workers": workers}
     iterator = iterator or train_batches(source(), Draw(), **settings)
     return [next(iterator) for _ in range(count)], iterator
 
@@ -69,24 +76,39 @@ def test_an_example_is_drawn_anew_in_every_epoch():
     assert len(np.unique(noise)) == 2 * COUNT
 
 
+def test_the_shuffled_order_and_its_draws_are_those_of_earlier_runs():
+    # a checkpoint keeps a position only: what lies there must not move
+    found, _ = batches(5)
+    assert [batch["index"].tolist() for batch in found] == EARLIER
+    noise = found[3]["image"][:, 0, 0, 0] - found[3]["index"]
+    expected = [np.random.default_rng([5, 12 + row]).random() for row in range(4)]
+    np.testing.assert_allclose(noise, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("processes", [2, 4])
-def test_processes_together_load_the_batches_of_one(processes):
-    alone, _ = batches(6)
-    each = [batches(6, process=p, processes=processes)[0] for p in range(processes)]
+def test_processes_together_load_the_batches_of_one(processes, name):
+    alone, _ = batches(6, name=name)
+    each = [
+        batches(6, name=name, process=p, processes=processes)[0]
+        for p in range(processes)
+    ]
     assert_same(together(each), alone)
 
 
-def test_workers_change_nothing():
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_workers_change_nothing(name):
     flags.FLAGS.mark_as_parsed()  # Grain's workers want absl's flags
-    alone, _ = batches(4)
-    assert_same(batches(4, workers=2)[0], alone)
+    alone, _ = batches(4, name=name)
+    assert_same(batches(4, name=name, workers=2)[0], alone)
 
 
-def test_a_saved_position_goes_on_with_the_next_batch():
-    whole, _ = batches(5)
-    _, iterator = batches(2)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_saved_position_goes_on_with_the_next_batch(name):
+    whole, _ = batches(5, name=name)
+    _, iterator = batches(2, name=name)
     position = json.loads(json.dumps(iterator.get_state()))
-    _, other = batches(0)
+    _, other = batches(0, name=name)
     other.set_state(position)
     assert_same(batches(3, iterator=other)[0], whole[2:])
 

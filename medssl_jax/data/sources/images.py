@@ -1,0 +1,155 @@
+"""2D images in a tree of PNG, JPEG and DICOM files, one example each."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps
+
+from medssl_jax.data import tree
+from medssl_jax.data.arrays import DAMAGED
+from medssl_jax.data.dicom_slice import read_flat
+from medssl_jax.data.host import check
+from medssl_jax.data.source import Examples, Record
+from medssl_jax.data.table import examples
+from medssl_jax.errors import ConfigError, DataError
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_DICOM = (".dcm", ".dicom")
+_CHANNELS = ("grey", "rgb")
+_MAGIC = (128, b"DICM")
+# Pillow's limit is a warning; what is larger is no medical image, or a bomb
+_MOST_PIXELS = Image.MAX_IMAGE_PIXELS or float("inf")
+_DEEP = ("I;16", "I")  # Pillow's modes of more than 8 bits
+_BLACK = (0, 0, 0, 255)
+
+
+def images(
+    *, root: str, labels: str = "", unlisted: str = "raise", channels: str = "grey"
+) -> Examples:
+    """Read every PNG, JPEG and single-frame DICOM file below `root` as an image.
+
+    Pixels are as stored: uint8 from most files, uint16 from grey PNG of 16 bits,
+    float32 from DICOM in grey (rescaled, MONOCHROME1 inverted, so that air is dark).
+    Pictures are turned as their EXIF says, palettes become colours, transparent
+    pixels black. Colours of 16 bits come as 8. DICOM is known by its suffix or, in
+    files without a known one, by its first bytes.
+
+    Args:
+      labels: CSV `path,label,patient`, or empty (`table.examples`).
+      unlisted: what becomes of files without a row, "raise" or "drop".
+      channels: "grey" gives (rows, columns, 1); a file in colour is an error, unless
+        its three channels are the same. "rgb" gives (rows, columns, 3); of grey
+        files the one channel is repeated.
+
+    Raises:
+      ConfigError: if channels or unlisted is not known.
+      DataError: if root or table cannot be used; on reading, naming the file, if it is
+        damaged, animated or multi-frame, too large to be an image, in colour where
+        grey is wanted, or holds one value only.
+    """
+    if channels not in _CHANNELS:
+        known = " or ".join(_CHANNELS)
+        raise ConfigError(f"data.channels {channels!r} is not known: {known}")
+    read = _Read(root, channels)
+    return examples(_find(root), read, read.stamp, labels=labels, unlisted=unlisted)
+
+
+@dataclass(frozen=True)
+class _Read:
+    root: str
+    channels: str
+
+    def __call__(self, name: str) -> Record:
+        path = Path(self.root) / name
+        if _suffix(name) in _PICTURES:
+            record = {"image": _picture(path)}
+        else:
+            pixels, spacing_mm = read_flat(path, most_pixels=_MOST_PIXELS)
+            record = {"image": pixels}
+            if spacing_mm is not None:
+                record["spacing_mm"] = spacing_mm
+        record["image"] = _with_channels(record["image"], self.channels, path)
+        return check(record, str(path))
+
+    def stamp(self, name: str) -> str:
+        return f"images {self.channels} {tree.stamp(Path(self.root) / name)}"
+
+
+def _find(root):
+    kind = "PNG, JPEG or DICOM file"
+    files = tree.files(root, ("",), holds=kind)
+    found = [name for name in files if _is_image(Path(root), name)]
+    if not found:
+        raise DataError(root, f"none of its {len(files)} files is a {kind}")
+    if others := len(files) - len(found):
+        logging.info("%s: %d files are no images; ignored", root, others)
+    return found
+
+
+def _is_image(root, name):
+    suffix = _suffix(name)
+    if suffix in _PICTURES + _DICOM:
+        return True
+    if name.endswith("DICOMDIR"):  # a table of contents
+        return False
+    place, magic = _MAGIC
+    try:
+        with open(root / name, "rb") as file:
+            return file.read(place + len(magic))[place:] == magic
+    except OSError:
+        return False
+
+
+def _suffix(name):
+    return PurePosixPath(name).suffix.lower()
+
+
+def _picture(path):
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            return _decoded(image, path)
+    except Image.DecompressionBombError:
+        raise _too_large(path) from None
+    except (*DAMAGED, IndexError, ArithmeticError, AttributeError) as error:
+        reason = f"is no readable PNG or JPEG ({error})"
+        raise DataError(path, reason) from error
+
+
+def _decoded(image, path):
+    if image.width * image.height > _MOST_PIXELS:
+        raise _too_large(path)
+    if getattr(image, "is_animated", False) and image.format == "PNG":
+        raise DataError(path, "is animated; keep one picture of it")
+    raw = str(image.tile[0].args) if image.tile else ""
+    if "LA;16B" in raw:  # Pillow would halve its depth
+        text = "is grey of 16 bits with transparency"
+        raise DataError(path, f"{text}, whose depth is not kept; remove its alpha")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP:
+        return np.asarray(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _BLACK), image)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _with_channels(pixels, channels, path):
+    grey = pixels.ndim == 2
+    if channels == "rgb":
+        return np.repeat(pixels[..., np.newaxis], 3, axis=-1) if grey else pixels
+    if grey:
+        return pixels[..., np.newaxis]
+    first = pixels[..., :1]
+    if (pixels != first).any():
+        raise DataError(
+            path,
+            "is in colour, where data.channels is 'grey'; use 'rgb', or convert it",
+        )
+    return first
+
+
+def _too_large(path):
+    text = f"has more than {_MOST_PIXELS:.0f} pixels"
+    return DataError(path, f"{text}, or pretends to; reduce it")
