@@ -118,9 +118,13 @@ def scatter(
     points: Float[np.ndarray, "n 2"],
     labels: Int[np.ndarray, "n"],
     *,
+    name: str,
     axis: str,
 ) -> Figure:
-    """Draw points coloured and shaped by label; label -1 is unlabelled."""
+    """Draw points coloured and shaped by label; label -1 is unlabelled.
+
+    `name` is what the legend calls the labels.
+    """
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.subplots()
     for i, label in enumerate(np.unique(labels)):
@@ -133,7 +137,7 @@ def scatter(
             marker=MARKERS[i % len(MARKERS)],
             alpha=0.75,
             linewidths=0,
-            label=f"label {label}" if known else "no label",
+            label=f"{name} {label}" if known else "no label",
         )
     axes.set(title=title, xlabel=f"{axis} 1", ylabel=f"{axis} 2")
     axes.set(xticks=[], yticks=[])
