@@ -151,7 +151,9 @@ def roc(
     operating: Mapping[str, tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
 ) -> Figure:
     """Draw ROC curves from their false and true positive rates, by name."""
-    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
+    # each line of the legend beyond the fourth makes room for itself
+    height = 4.8 + 0.18 * max(len(operating) - 4, 0)
+    figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for i, (name, (false, true)) in enumerate(operating.items()):
