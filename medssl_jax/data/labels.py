@@ -6,13 +6,6 @@ from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED, Labels
 from medssl_jax.errors import DataError
 
 
-def numbered(labels: Labels) -> tuple[str, ...] | None:
-    """Return names for findings that have none, None for classes."""
-    if labels.ndim == 1:
-        return None
-    return tuple(f"finding {j}" for j in range(labels.shape[1]))
-
-
 def classes_or_findings(array: np.ndarray, count: int, path: str, key: str) -> Labels:
     """Return (n,) or (n, 1) whole numbers as (n,) classes, (n, k) as k findings.
 

@@ -59,7 +59,7 @@ class Examples:
     """A source over named examples, `read(name)` decoding one.
 
     `read` crosses to worker processes, so it has to be picklable; `stamp_of(name)` is
-    the source's stamp.
+    the source's stamp. Findings without `label_names` are numbered.
     """
 
     names: Sequence[str]
@@ -68,6 +68,11 @@ class Examples:
     patients: Sequence[str] | None = None
     stamp_of: Callable[[str], str] | None = None
     label_names: Sequence[str] | None = None
+
+    def __post_init__(self):
+        if has_findings(self) and self.label_names is None:
+            names = tuple(f"finding {j}" for j in range(self.labels.shape[1]))
+            object.__setattr__(self, "label_names", names)  # frozen from here on
 
     def __len__(self) -> int:
         return len(self.names)

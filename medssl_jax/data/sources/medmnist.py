@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_archived
 from medssl_jax.data.host import check
-from medssl_jax.data.labels import classes_or_findings, numbered
+from medssl_jax.data.labels import classes_or_findings
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
 
@@ -60,9 +60,7 @@ def medmnist(*, root: str, split: str) -> Examples:
     images = _images(root, split, tree.stamp(Path(root)))
     labels = classes_or_findings(labels, len(images), root, key)
     names = [f"{split}/{i:06d}" for i in range(len(images))]
-    findings = numbered(labels)
-    if findings and len(findings) == len(_CHEST):
-        findings = _CHEST
+    findings = _CHEST if labels.shape[1:] == (len(_CHEST),) else None
     read = _Read(root, split)
     return Examples(names, read, labels, None, read.stamp, findings)
 

@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_archived
 from medssl_jax.data.host import check
-from medssl_jax.data.labels import classes_or_findings, numbered
+from medssl_jax.data.labels import classes_or_findings
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import DataError
 
@@ -47,7 +47,6 @@ def npz(
     marks = label_names = ids = None
     if labels:
         marks = classes_or_findings(load_archived(root, labels), count, root, labels)
-        label_names = numbered(marks)
     if findings:
         if marks is None or marks.ndim != 2:
             text = f"{labels or 'data.labels'} holds no (n, k) findings to be named"
