@@ -24,10 +24,15 @@ def classify(context: Context, *, classes: int = 0, findings: int = 0) -> Evalua
     without the role "train", of a classifier that is only tested, has no validation.
 
     Raises:
-      ConfigError: if there are no labelled examples for validation or test; if labels
-        are not what the method learns; if training or validation lacks a class, or a
-        positive or a negative of a finding.
+      ConfigError: if both or neither are given; if there are no labelled examples for
+        validation or test; if labels are not what the method learns; if training or
+        validation lacks a class, or a positive or a negative of a finding.
     """
+    if (classes > 1) == (findings > 0):
+        raise ConfigError(
+            f"evaluation.classes {classes} and evaluation.findings {findings}: give "
+            "the one that the method has, the other 0"
+        )
     trained = "train" in context.sources
     sources = {"train": context.sources["train"]} if trained else {}
     for role in ("validation", "test") if trained else ("test",):

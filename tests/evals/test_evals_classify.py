@@ -196,3 +196,9 @@ def test_a_classifier_that_is_only_tested_needs_no_other_role(tmp_path):
     only = context(tmp_path, labels, p, train=None, validation=None)
     final = classify(only, findings=3).final(None, None)
     assert "gap" in final["tables"][0]["note"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": 2, "findings": 3}])
+def test_labels_are_classes_or_findings_and_never_both(tmp_path, settings):
+    with pytest.raises(ConfigError, match="evaluation.classes .*evaluation.findings"):
+        classify(context(tmp_path, findings(), np.zeros((N, 3))), **settings)
