@@ -1,4 +1,4 @@
-"""Labels that a classifier can learn from and be scored on, or an error at the start."""
+"""Whether a classifier can learn from labels, and be scored on them."""
 
 from collections.abc import Mapping
 

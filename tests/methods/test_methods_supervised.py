@@ -28,7 +28,7 @@ def test_the_loss_of_findings_is_scikit_learns_over_the_known_ones():
         assert float(row) == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_unknown_finding_has_no_part_in_the_gradient_and_a_known_one_always_the_same():
+def test_of_the_gradient_an_unknown_finding_has_no_part_and_a_known_one_always_one():
     def gradient(logits, labels):
         return jax.grad(lambda x: masked_cross_entropy(x, labels).mean())(logits)
 
