@@ -151,7 +151,7 @@ def demo(config: ConfigDict) -> None:
     """Small enough for two cores."""
     config.data.update(shape=(64, 64), window="percentiles", workers=0, resize=None)
     config.data.cache = "cache"
-    config.splits.test = dict(seed=2)
+    config.splits.test = dict(seed=2, count=512)
     config.model.update(layers=(1, 1, 1, 1), block="basic", width=16)
     config.batch_size = config.micro_batch_size = 32
     config.train_epochs = 20.0
