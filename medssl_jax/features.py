@@ -9,6 +9,7 @@ from tqdm import tqdm
 from medssl_jax.data import roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import eval_batches
+from medssl_jax.data.source import has_findings
 from medssl_jax.encoder import load_encoder
 
 
@@ -42,6 +43,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         [np.asarray(encoder(b["image"]))[: len(b["index"])] for b in batches]
     )
     labels = {} if source.labels is None else {"labels": np.asarray(source.labels)}
+    if has_findings(source):
+        labels["label_names"] = np.array(source.label_names)
     names = np.array([source.name(i) for i in range(len(source))])
     path = workdir / "features.npz"
     np.savez(path, features=features, names=names, **labels)

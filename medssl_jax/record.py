@@ -17,7 +17,13 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax.data.roles import TRAIN
-from medssl_jax.data.source import UNLABELLED, Source
+from medssl_jax.data.source import (
+    ABSENT,
+    PRESENT,
+    UNLABELLED,
+    Source,
+    has_findings,
+)
 from medssl_jax.durations import Durations
 
 _PACKAGES = (
@@ -105,12 +111,25 @@ def summary(source: Source) -> dict[str, Any]:
     if source.patients is not None:
         found["patients"] = len(set(source.patients))
     if source.labels is not None:
-        counts = Counter(np.asarray(source.labels).tolist())
-        unlabelled = counts.pop(UNLABELLED, 0)
-        found["label_counts"] = {str(k): counts[k] for k in sorted(counts)}
-        if unlabelled:
-            found["label_counts"]["none"] = unlabelled
+        found["label_counts"] = _label_counts(source)
     return found
+
+
+def _label_counts(source: Source) -> dict[str, int]:
+    """Count classes, or what is known of each finding."""
+    if has_findings(source):
+        marks = {"present": PRESENT, "absent": ABSENT, "unknown": UNLABELLED}
+        columns = zip(source.label_names, np.asarray(source.labels).T, strict=True)
+        return {
+            f"{name} {word}": int(np.sum(column == mark))
+            for name, column in columns
+            for word, mark in marks.items()
+            if word == "present" or np.any(column == mark)
+        }
+    counts = Counter(np.asarray(source.labels).tolist())
+    unlabelled = counts.pop(UNLABELLED, 0)
+    found = {str(k): counts[k] for k in sorted(counts)}
+    return found | ({"none": unlabelled} if unlabelled else {})
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

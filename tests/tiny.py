@@ -14,13 +14,15 @@ from medssl_jax.optim import is_kernel, lars
 from medssl_jax.parallel import AXIS
 from medssl_jax.state import init_state
 
-METHODS = resolve.known("medssl_jax.methods")
+METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
 SETTINGS = {
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
+    "supervised findings": {"findings": 3},
 }
 SHAPE = (4, 8, 8, 1)
+FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
 
 def durations(accumulation: int = 2) -> Durations:
@@ -47,7 +49,8 @@ def method(name: str, axis_name: str | None = AXIS, **settings):
         dtype=jnp.float32,
         axis_name=axis_name,
     )
-    return resolve.factory("medssl_jax.methods", name)(
+    kind = name.partition(" ")[0]
+    made = resolve.factory("medssl_jax.methods", kind)(
         backbone,
         views=views(),
         updates=durations().updates,
@@ -55,6 +58,17 @@ def method(name: str, axis_name: str | None = AXIS, **settings):
         dtype=jnp.float32,
         **SETTINGS[name] | settings,
     )
+    return _with_findings(made) if name == "supervised findings" else made
+
+
+def _with_findings(method):
+    """Give examples their findings, some unknown, in the place of their class."""
+
+    def views(key, example):
+        label = jnp.asarray(FINDINGS)[example["label"]]
+        return method.views(key, {**example, "label": label})
+
+    return method._replace(views=views)
 
 
 def optimizer(accumulation: int = 2) -> optax.MultiSteps:

@@ -1,4 +1,4 @@
-"""Arrays in .npy files, never unpickled."""
+"""Arrays in .npy and .npz files, never unpickled."""
 
 import threading
 import zipfile
@@ -51,3 +51,24 @@ def load_array(path: Path) -> np.ndarray:
     if array.dtype.kind not in "buif":
         raise DataError(path, f"holds {array.dtype}, not real numbers")
     return array
+
+
+def load_archived(path: str | Path, key: str) -> np.ndarray:
+    """Return one array of a .npz file.
+
+    Raises:
+      DataError: if the file is missing or damaged, has no array of that name, or holds
+        objects there; the text lists what it has.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(path, "is one array (.npy), not an archive (.npz)")
+        with archive:
+            if key not in archive:
+                held = ", ".join(archive) or "nothing"
+                raise DataError(path, f"holds no {key!r}; it holds: {held}")
+            return archive[key]
+    except DAMAGED as error:
+        reason = f"is no readable .npz of numbers ({error})"
+        raise DataError(path, reason) from error

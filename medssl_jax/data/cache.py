@@ -59,6 +59,10 @@ class Cached:
         return self.source.labels
 
     @property
+    def label_names(self) -> Sequence[str] | None:
+        return self.source.label_names
+
+    @property
     def patients(self) -> Sequence[str] | None:
         return self.source.patients
 

@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 UNLABELLED = -1
+ABSENT, PRESENT = 0, 1  # of a finding
+
+Labels = Int[np.ndarray, "n"] | Int[np.ndarray, "n findings"]
 
 Record = dict[str, Any]
 
@@ -21,12 +26,20 @@ class Source(Protocol):
         raw intensities (HU for CT)
       spacing_mm: tuple of one float per spatial axis, where the file knows it
 
-    and raises `DataError` where the file is unusable. `labels` is (n,) int64 with
-    `UNLABELLED` where there is none, or None; `patients` one id per example, or None.
+    and raises `DataError` where the file is unusable. `patients` is one id per example,
+    or None. `labels` is None, or int64:
+
+      (n,) one class of several for each example, `UNLABELLED` where it is not known
+      (n, k) k findings, each `PRESENT`, `ABSENT` or `UNLABELLED` on its own; a source
+        with other marks, such as CheXpert's "uncertain", resolves them by a policy
+        that its settings state
+
+    `label_names` are the k findings' names; None where labels are classes or None.
     """
 
     labels: np.ndarray | None
     patients: Sequence[str] | None
+    label_names: Sequence[str] | None
 
     def __len__(self) -> int: ...
     def __getitem__(self, i: int) -> Record: ...
@@ -46,7 +59,7 @@ class Examples:
     """A source over named examples, `read(name)` decoding one.
 
     `read` crosses to worker processes, so it has to be picklable; `stamp_of(name)` is
-    the source's stamp.
+    the source's stamp. Findings without `label_names` are numbered.
     """
 
     names: Sequence[str]
@@ -54,6 +67,12 @@ class Examples:
     labels: np.ndarray | None = None
     patients: Sequence[str] | None = None
     stamp_of: Callable[[str], str] | None = None
+    label_names: Sequence[str] | None = None
+
+    def __post_init__(self):
+        if has_findings(self) and self.label_names is None:
+            names = tuple(f"finding {j}" for j in range(self.labels.shape[1]))
+            object.__setattr__(self, "label_names", names)  # frozen from here on
 
     def __len__(self) -> int:
         return len(self.names)
@@ -87,12 +106,27 @@ class Subset:
     def stamp(self, i: int) -> str:
         return self.source.stamp(int(self.indices[i]))
 
-    @property
+    @cached_property  # asked for with every example that is loaded
     def labels(self) -> np.ndarray | None:
         labels = self.source.labels
         return None if labels is None else labels[self.indices]
 
     @property
+    def label_names(self) -> Sequence[str] | None:
+        return self.source.label_names
+
+    @cached_property
     def patients(self) -> list[str] | None:
         patients = self.source.patients
         return None if patients is None else [patients[i] for i in self.indices]
+
+
+def has_findings(source: Source) -> bool:
+    """Say whether the labels are findings, (n, k), and not classes."""
+    return source.labels is not None and np.ndim(source.labels) == 2
+
+
+def is_labelled(labels: Labels) -> Bool[np.ndarray, "n"]:
+    """Mark the examples with a class, or with at least one finding that is known."""
+    known = np.asarray(labels) != UNLABELLED
+    return known if known.ndim == 1 else known.any(axis=1)

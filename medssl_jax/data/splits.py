@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
+from jaxtyping import Int
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
-from medssl_jax.data.source import UNLABELLED, Source
+from medssl_jax.data.source import PRESENT, UNLABELLED, Labels, Source, is_labelled
 from medssl_jax.errors import ConfigError, DataError, UserError
 
 _FOLDS = 20  # at most, unless the fraction or its rest is less than one of these
@@ -19,7 +20,8 @@ def by_patient(
     """Hold out about `fraction` of a source, no patient on both sides.
 
     Where there are labels, their shares are kept alike (the unlabelled are a class
-    then). Where patients are not known, each example is taken for one.
+    then), of findings by the rarest that a patient has (`strata`). Where patients are
+    not known, each example is taken for one.
 
     Returns:
       Indices of the rest and of the held out, each ascending.
@@ -39,7 +41,8 @@ def by_patient(
         split = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
         held_out = next(split.split(groups, groups=groups))[1]
     else:
-        held_out = _stratified(source.labels, groups, fraction, seed)
+        classes = strata(np.asarray(source.labels), groups)
+        held_out = _stratified(classes, groups, fraction, seed)
     rest = np.setdiff1d(np.arange(len(source)), held_out)
     if not len(rest) or not len(held_out):
         raise UserError(
@@ -47,6 +50,27 @@ def by_patient(
             "would be empty"
         )
     return rest, np.sort(held_out)
+
+
+def strata(labels: Labels, groups: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Return what to stratify by: classes as they are, findings as one class each.
+
+    Of findings, all examples of a patient (`groups`, from 0) get the finding that
+    fewest patients have, of those that the patient has in any; k where there is none,
+    k + 1 where none is known. So a rare finding is divided first, and is on both sides
+    where enough patients have it; the more common ones follow by chance.
+    """
+    if labels.ndim == 1:
+        return labels
+    k, patients = labels.shape[1], groups.max() + 1
+    has = np.zeros((patients, k), bool)
+    known = np.zeros(patients, bool)
+    np.logical_or.at(has, groups, labels == PRESENT)
+    np.logical_or.at(known, groups, is_labelled(labels))
+    rarest_first = np.argsort(has.sum(axis=0), kind="stable")
+    first = rarest_first[has[:, rarest_first].argmax(axis=1)]
+    of_patient = np.where(has.any(axis=1), first, np.where(known, k, k + 1))
+    return of_patient[groups]
 
 
 def check_disjoint(sources: Mapping[str, Source]) -> None:
@@ -70,7 +94,16 @@ def oversample(labels: np.ndarray, seed: int) -> np.ndarray:
 
     Returns:
       (m,) indices into `labels`.
+
+    Raises:
+      ConfigError: if the labels are findings: one example has several, and repeating
+        it for one changes the shares of the others.
     """
+    if labels.ndim != 1:
+        raise ConfigError(
+            "data.balance 'oversample' repeats classes, and the training data has "
+            f"{labels.shape[1]} findings for each example; set data.balance to ''"
+        )
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels[labels != UNLABELLED], return_counts=True)
     repeats = [

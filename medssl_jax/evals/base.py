@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from medssl_jax.data.pipeline import Draw, eval_batches
-from medssl_jax.data.source import Source
+from medssl_jax.data.source import Source, Subset, is_labelled
 from medssl_jax.methods.base import Method
 
 
 class Context(NamedTuple):
     """The run that an evaluator looks at.
 
-    predict: (params, aux, host images) -> (b, classes), where the method has labels.
+    predict: (params, aux, host images) -> (b, classes) or (b, findings), where the
+      method has labels.
     sources: by role ("train", and what `config.splits` names).
     draw: brings a prepared volume to the shape of the batch, without chance.
     spec: what `encoder.Encoder` takes beside the variables.
@@ -31,6 +32,19 @@ class Context(NamedTuple):
     spec: Mapping[str, Any]
     untrained: Callable[[], PyTree]
     workdir: Path
+    seed: int
+
+
+ENCODERS = ("untrained", "pretrained")
+
+
+class FrozenFeatures(NamedTuple):
+    """Labelled examples to learn from and to test on, and both encoders' features."""
+
+    train: Source
+    test: Source
+    train_features: Mapping[str, np.ndarray]
+    test_features: Mapping[str, np.ndarray]
     seed: int
 
 
@@ -57,6 +71,17 @@ def apply_to_all(
     return np.concatenate(parts)
 
 
+def labelled(source: Source | None) -> Source | None:
+    """Return the labelled examples of a source, or None where there are none.
+
+    Of findings, those with at least one that is known.
+    """
+    if source is None or source.labels is None:
+        return None
+    known = np.flatnonzero(is_labelled(np.asarray(source.labels)))
+    return Subset(source, known) if len(known) else None
+
+
 def class_count(*sources: Source) -> int:
-    """Return how many classes the labels of the sources name, at least two."""
+    """Return how many classes the labels (n,) of the sources name, at least two."""
     return max(2, *(1 + int(np.max(source.labels)) for source in sources))

@@ -1,39 +1,53 @@
 """What a fine-tuned classifier is worth: validation while it trains, then the test."""
 
-import csv
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import log_loss
 
-from medssl_jax.data.source import UNLABELLED, Source
+from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.base import Context, Evaluator, apply_to_all
+from medssl_jax.evals import findings as of_findings
+from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
+from medssl_jax.evals.labels import check_classes, check_findings
 from medssl_jax.evals.metrics import binary_scores, metrics
-from medssl_jax.evals.probe import labelled
+from medssl_jax.evals.predictions import write_predictions
 
 
-def classify(context: Context, *, classes: int) -> Evaluator:
+def classify(context: Context, *, classes: int = 0, findings: int = 0) -> Evaluator:
     """Build validation by loss, and test metrics with bootstrap intervals.
 
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
     "lowest validation accuracy", which can only mean this), and the test sees it once.
+    One of `classes` and `findings` is given, as to `methods.supervised`. A context
+    without the role "train", of a classifier that is only tested, has no validation.
 
     Raises:
-      ConfigError: if there are no labelled examples for validation or test, or a
-        training example has no label among the classes.
+      ConfigError: if both or neither are given; if there are no labelled examples for
+        validation or test; if labels are not what the method learns; if training or
+        validation lacks a class, or a positive or a negative of a finding.
     """
-    sources = {}
-    for role in ("validation", "test"):
+    if (classes > 1) == (findings > 0):
+        raise ConfigError(
+            f"evaluation.classes {classes} and evaluation.findings {findings}: give "
+            "the one that the method has, the other 0"
+        )
+    trained = "train" in context.sources
+    sources = {"train": context.sources["train"]} if trained else {}
+    for role in ("validation", "test") if trained else ("test",):
         sources[role] = labelled(context.sources.get(role))
         if sources[role] is None:
             raise ConfigError(
                 f"classify needs labelled examples for {role}: set "
                 f"--config.splits.{role}.fraction, or give that role a source"
             )
-
-    _check_labels(context.sources["train"], classes)
+    if findings:
+        check_findings(sources, findings)
+        validation, results = of_findings.validation, of_findings.results
+    else:
+        check_classes(sources, classes)
+        validation, results = _validation, _results
 
     def probabilities(role, params, aux):
         return apply_to_all(
@@ -45,58 +59,44 @@ def classify(context: Context, *, classes: int) -> Evaluator:
 
     def during(params, aux):
         p = probabilities("validation", params, aux)
-        labels = np.asarray(sources["validation"].labels)
-        scalars = {
-            f"validation_{name}": metric(labels, binary_scores(p))
-            for name, metric in metrics(binary_scores(p)).items()
-        }
-        exact = p.astype(np.float64)
-        exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to 1 - 1e-7
-        loss = log_loss(labels, exact, labels=np.arange(classes))
-        return {"validation_loss": loss, **scalars}
+        return validation(np.asarray(sources["validation"].labels), p)
 
     def final(params, aux):
         p = probabilities("test", params, aux)
-        _write_predictions(context, sources["test"], p)
-        return _results(sources["test"], binary_scores(p), context.seed)
+        write_predictions(context.workdir / "predictions.csv", sources["test"], p)
+        return results(sources["test"], p, context.seed)
 
     return Evaluator(during, final)
 
 
-def _check_labels(source: Source, classes: int) -> None:
-    labels = np.asarray(source.labels if source.labels is not None else [UNLABELLED])
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        raise ConfigError(
-            f"{len(wrong)} training examples have no label in 0 to {classes - 1}, the "
-            f"first is {source.name(int(wrong[0]))} ({labels[wrong[0]]}); label them, "
-            "leave them out, or correct method.classes"
-        )
+def _validation(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
+    scores = binary_scores(p)
+    found = {
+        f"validation_{name}": metric(labels, scores)
+        for name, metric in metrics(scores).items()
+    }
+    exact = p.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to 1 - 1e-7
+    loss = log_loss(labels, exact, labels=np.arange(p.shape[1]))
+    return {"validation_loss": loss, **found}
 
 
-def _write_predictions(context: Context, source: Source, p: np.ndarray) -> None:
-    """Write a row per test example: name, patient, label, probability per class."""
-    patients = source.patients or [""] * len(source)
-    with open(context.workdir / "predictions.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        columns = [f"probability_{k}" for k in range(p.shape[1])]
-        writer.writerow(["name", "patient", "label", *columns])
-        for i, row in enumerate(p):
-            known = [source.name(i), patients[i], int(source.labels[i])]
-            writer.writerow([*known, *(f"{value:.6g}" for value in row)])
-
-
-def _results(source: Source, scores: np.ndarray, seed: int) -> dict[str, Any]:
-    labels = np.asarray(source.labels)
+def _results(source: Source, p: np.ndarray, seed: int) -> dict[str, Any]:
+    labels, scores = np.asarray(source.labels), binary_scores(p)
     drawn = {"groups": source.patients, "seed": seed}
     found = {
         name: interval(metric, labels, scores, **drawn)
         for name, metric in metrics(scores).items()
     }
+    binary = scores.ndim == 1
+    meant = "" if binary else " Accuracy: the first guess (top-1). AUC: mean over "
+    meant += "" if binary else f"{p.shape[1]} classes, each against the rest."
+    if lacking := sorted(set(range(p.shape[1])) - set(labels.tolist())):
+        meant += f" AUC is not known: no test example is of class {lacking[0]}."
     table = {
         "title": "Test",
         "note": f"{len(labels)} examples, at the lowest validation loss; 95 % "
-        "intervals by bootstrap over patients.",
+        f"intervals by bootstrap over patients.{meant}",
         "columns": ["metric", "value (95 % interval)"],
         "rows": [[name, value.text()] for name, value in found.items()],
     }
@@ -105,6 +105,6 @@ def _results(source: Source, scores: np.ndarray, seed: int) -> dict[str, Any]:
         "headline": f"Test AUC {found['AUC'].text()}, "
         f"accuracy {found['accuracy'].text()}.",
         "tables": [table],
-        "roc": [roc] if scores.ndim == 1 else [],
+        "roc": [roc] if binary else [],
         "values": {name: value._asdict() for name, value in found.items()},
     }

@@ -54,6 +54,17 @@ def linear_probe(
     return probabilities
 
 
+def learnable(
+    labels: Int[np.ndarray, "n"], groups: Groups | None, *, seed: int
+) -> bool:
+    """Say whether `linear_probe` can be fitted to these training labels."""
+    try:
+        _folds(labels, groups, seed)
+    except UserError:
+        return False
+    return True
+
+
 def _folds(labels: np.ndarray, groups: Groups | None, seed: int) -> list[Split]:
     """Split by patient, and keep the splits whose first part has every class."""
     names = range(len(labels)) if groups is None else groups

@@ -1,6 +1,7 @@
 """What a classifier's scores are worth: arrays in, one float out.
 
-Scores are probabilities, (n,) of class 1 for two classes, else (n, classes).
+Scores are probabilities, (n,) of class 1 for two classes, else (n, classes); of
+findings (n, findings), whose labels are (n, findings) too, -1 where unknown.
 
 A metric that needs a class which the labels lack is NaN, never an error: a bootstrap
 resample may lose a class, and `bootstrap` leaves such resamples out.
@@ -15,7 +16,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-Labels = Int[np.ndarray, "n"]
+from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED, Labels
+
+Classes = Int[np.ndarray, "n"]
+Findings = Int[np.ndarray, "n findings"]
 Scores = Float[np.ndarray, "n"] | Float[np.ndarray, "n classes"]
 Groups = Sequence[Hashable] | np.ndarray  # each example's patient
 Metric = Callable[[Labels, Scores], float]
@@ -23,22 +27,22 @@ Metric = Callable[[Labels, Scores], float]
 THRESHOLD = 0.5
 
 
-def accuracy(labels: Labels, scores: Scores) -> float:
+def accuracy(labels: Classes, scores: Scores) -> float:
     """Return the share of examples whose predicted class is the true one."""
     return _mean(_predicted(scores) == labels)
 
 
-def sensitivity(labels: Labels, scores: Float[np.ndarray, "n"]) -> float:
+def sensitivity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the share of class 1 that is found; NaN without class 1."""
     return _mean(_predicted(scores)[labels == 1] == 1)
 
 
-def specificity(labels: Labels, scores: Float[np.ndarray, "n"]) -> float:
+def specificity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the share of class 0 that is left alone; NaN without class 0."""
     return _mean(_predicted(scores)[labels == 0] == 0)
 
 
-def auc(labels: Labels, scores: Float[np.ndarray, "n"]) -> float:
+def auc(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the area under the ROC curve; NaN where only one class is present.
 
     It is the share of (positive, negative) pairs in the right order, ties counting
@@ -54,7 +58,7 @@ def auc(labels: Labels, scores: Float[np.ndarray, "n"]) -> float:
     return float((below + below_or_equal) / (2 * pairs))
 
 
-def macro_auc(labels: Labels, scores: Float[np.ndarray, "n classes"]) -> float:
+def macro_auc(labels: Classes, scores: Float[np.ndarray, "n classes"]) -> float:
     """Return the mean over classes of the AUC of each against the rest.
 
     NaN where the labels lack a class: a mean over fewer classes is another metric.
@@ -64,8 +68,51 @@ def macro_auc(labels: Labels, scores: Float[np.ndarray, "n classes"]) -> float:
     return float(np.mean(areas))
 
 
+def auc_of(finding: int) -> Metric:
+    """Return the AUC of one finding over the examples where it is known."""
+
+    def metric(labels: Findings, scores: Float[np.ndarray, "n findings"]) -> float:
+        known = labels[:, finding] != UNLABELLED
+        return auc(labels[known, finding], scores[known, finding])
+
+    return metric
+
+
+def mean_auc(findings: Sequence[int]) -> Metric:
+    """Return the mean of the AUCs of these findings.
+
+    NaN where one of them lacks a positive or a negative, as in `macro_auc`, and where
+    there are none.
+    """
+    each = [auc_of(finding) for finding in findings]
+
+    def metric(labels: Findings, scores: Float[np.ndarray, "n findings"]) -> float:
+        return _mean(np.array([one(labels, scores) for one in each]))
+
+    return metric
+
+
+def scorable(labels: Findings) -> list[int]:
+    """Return the findings that have a positive and a negative."""
+    both = (labels == PRESENT).any(axis=0) & (labels == ABSENT).any(axis=0)
+    return np.flatnonzero(both).tolist()
+
+
+def masked_log_loss(labels: Findings, scores: Float[np.ndarray, "n findings"]) -> float:
+    """Return `supervised.masked_cross_entropy` of probabilities, mean over examples."""
+    scores = scores.astype(np.float64)
+    right = np.where(labels == PRESENT, scores, 1 - scores)
+    # float32's sigmoid can be 1: as far off as it can tell
+    right = np.maximum(right, np.finfo(np.float32).tiny)
+    return float(np.where(labels == UNLABELLED, 0, -np.log(right)).mean())
+
+
 def metrics(scores: Scores) -> Mapping[str, Metric]:
-    """Return the metrics that fit scores of this shape, by name."""
+    """Return the metrics of classes that fit scores of this shape, by name.
+
+    Of three classes and more, accuracy is that of the first guess (top-1), and AUC the
+    mean over classes.
+    """
     if scores.ndim == 2:
         return {"accuracy": accuracy, "AUC": macro_auc}
     return {
@@ -87,5 +134,5 @@ def _predicted(scores: Scores) -> Int[np.ndarray, "n"]:
     return (scores >= THRESHOLD).astype(np.int64)
 
 
-def _mean(hits: np.ndarray) -> float:
-    return float(hits.mean()) if hits.size else float("nan")
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

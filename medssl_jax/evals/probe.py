@@ -1,19 +1,27 @@
 """The worth of a pretrained encoder against the same encoder untrained."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from medssl_jax.data.source import UNLABELLED, Source, Subset
+from medssl_jax.data.source import UNLABELLED, Source, has_findings
 from medssl_jax.encoder import Encoder
-from medssl_jax.evals.base import Context, Evaluator, apply_to_all, class_count
+from medssl_jax.evals import probe_findings
+from medssl_jax.evals.base import (
+    ENCODERS,
+    Context,
+    Evaluator,
+    FrozenFeatures,
+    apply_to_all,
+    class_count,
+    labelled,
+)
 from medssl_jax.evals.bootstrap import interval, paired_difference
 from medssl_jax.evals.collapse import spread, verdict
 from medssl_jax.evals.knn import weighted_knn
+from medssl_jax.evals.labels import check_alike
 from medssl_jax.evals.linear import linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
-
-_ENCODERS = ("untrained", "pretrained")
 
 
 def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator:
@@ -22,16 +30,22 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
     Both encoders get the same examples, folds and resamples. The classifiers learn
     from the labelled examples of the role "probe", or else "train", and are scored on
     "test". Without labels there, only collapse is measured, and the headline says so.
+    Of findings, each has classifiers of its own, which learn from where it is known.
+
+    Raises:
+      ConfigError: if one role's labels are classes, or other findings, than another's.
     """
+    train = labelled(context.sources.get("probe", context.sources["train"]))
+    test = labelled(context.sources.get("test"))
+    scored = bool(train and test)
+    if scored:
+        check_alike({"the probe": train, "test": test})
 
     def final(params, aux):
         encoders = {
             "untrained": Encoder(context.untrained(), context.spec),
             "pretrained": Encoder(context.method.encoder(params, aux), context.spec),
         }
-        train = labelled(context.sources.get("probe", context.sources["train"]))
-        test = labelled(context.sources.get("test"))
-        scored = bool(train and test)
         shown = test if scored else context.sources["train"]
         features = {name: _features(e, shown, context) for name, e in encoders.items()}
         _save_embeddings(features, shown, context)
@@ -43,26 +57,13 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
             )
             return results
         learnt = {name: _features(e, train, context) for name, e in encoders.items()}
-        tasks = _Task(train, test, learnt, features, context.seed)
-        return _merge(results, _tables(_scores(tasks, neighbours, temperature), tasks))
+        task = FrozenFeatures(train, test, learnt, features, context.seed)
+        settings = {"neighbours": neighbours, "temperature": temperature}
+        if has_findings(train):
+            return _merge(results, probe_findings.tables(task, **settings))
+        return _merge(results, _tables(_scores(task, **settings), task))
 
     return Evaluator(lambda params, aux: {}, final)
-
-
-def labelled(source: Source | None) -> Source | None:
-    """Return the labelled examples of a source, or None where there are none."""
-    if source is None or source.labels is None:
-        return None
-    known = np.flatnonzero(np.asarray(source.labels) != UNLABELLED)
-    return Subset(source, known) if len(known) else None
-
-
-class _Task(NamedTuple):
-    train: Source
-    test: Source
-    train_features: dict[str, np.ndarray]
-    test_features: dict[str, np.ndarray]
-    seed: int
 
 
 def _features(encoder: Encoder, source: Source, context: Context) -> np.ndarray:
@@ -70,13 +71,13 @@ def _features(encoder: Encoder, source: Source, context: Context) -> np.ndarray:
 
 
 def _save_embeddings(features, source: Source, context: Context) -> None:
-    labels = source.labels
-    unknown = np.full(len(source), UNLABELLED)
-    np.savez(
-        context.workdir / "embeddings.npz",
-        labels=unknown if labels is None else labels,
-        **features,
-    )
+    labels, names = source.labels, {}
+    if labels is None:
+        labels = np.full(len(source), UNLABELLED)
+    if has_findings(source):
+        names = {"label_names": np.array(source.label_names)}
+    path = context.workdir / "embeddings.npz"
+    np.savez(path, labels=labels, **names, **features)
 
 
 def _collapse(features) -> dict[str, Any]:
@@ -85,13 +86,13 @@ def _collapse(features) -> dict[str, Any]:
     return {"collapse": measured, "headline": f"{words[0].upper()}{words[1:]}."}
 
 
-def _scores(task: _Task, neighbours: int, temperature: float):
+def _scores(task: FrozenFeatures, neighbours: int, temperature: float):
     """Return test scores by classifier and encoder."""
     classes = class_count(task.train, task.test)
     labels = np.asarray(task.train.labels)
     patients = task.train.patients
     linear, knn = {}, {}
-    for name in _ENCODERS:
+    for name in ENCODERS:
         features = task.train_features[name], labels, task.test_features[name]
         linear[name] = binary_scores(
             linear_probe(*features, groups=patients, classes=classes, seed=task.seed)
@@ -107,7 +108,7 @@ def _scores(task: _Task, neighbours: int, temperature: float):
     return {"linear probe": linear, "kNN": knn}
 
 
-def _tables(scores, task: _Task) -> dict[str, Any]:
+def _tables(scores, task: FrozenFeatures) -> dict[str, Any]:
     labels = np.asarray(task.test.labels)
     drawn = {"groups": task.test.patients, "seed": task.seed}
     rows, roc, lines = [], [], []
@@ -116,7 +117,7 @@ def _tables(scores, task: _Task) -> dict[str, Any]:
         metric = auc if first.ndim == 1 else macro_auc
         cells = [
             interval(metric, labels, by_encoder[name], **drawn).text()
-            for name in _ENCODERS
+            for name in ENCODERS
         ]
         gain = paired_difference(
             metric, labels, first, by_encoder["untrained"], **drawn
@@ -130,14 +131,14 @@ def _tables(scores, task: _Task) -> dict[str, Any]:
                     "labels": labels.tolist(),
                     "scores": by_encoder[name].tolist(),
                 }
-                for name in _ENCODERS
+                for name in ENCODERS
             ]
     table = {
         "title": "Test AUC of frozen features",
         "note": f"{len(task.train)} labelled examples to learn from, "
         f"{len(labels)} to test; 95 % intervals by bootstrap over patients; the "
         "difference is paired.",
-        "columns": ["classifier", *_ENCODERS, "pretrained - untrained"],
+        "columns": ["classifier", *ENCODERS, "pretrained - untrained"],
         "rows": rows,
     }
     return {"tables": [table], "roc": roc, "headline": f"{'; '.join(lines)}."}

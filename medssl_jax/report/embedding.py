@@ -1,5 +1,7 @@
 """The report's sections on what an encoder made of its inputs."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from medssl_jax.evals import collapse
@@ -68,8 +70,19 @@ def projection(run: Run) -> Section:
     if not features:
         text = "No encoder's embeddings are finite, so nothing is projected."
         return Section(title, [Text(text, "missing")])
-    labels = run.embeddings["labels"].astype(np.int64)
-    return Section(title, projections(features, labels))
+    labels, name = _coloured_by(run.embeddings)
+    return Section(title, projections(features, labels, name=name))
+
+
+def _coloured_by(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, str]:
+    """Return a label for each embedding, and what it is called; of findings the first.
+
+    A point has one colour: which finding comes first is for the data's author to say.
+    """
+    labels = arrays["labels"].astype(np.int64)
+    if labels.ndim == 1:
+        return labels, "label"
+    return labels[:, 0], str(arrays["label_names"][0])
 
 
 def _features(run: Run) -> dict[str, np.ndarray]:

@@ -118,9 +118,13 @@ def scatter(
     points: Float[np.ndarray, "n 2"],
     labels: Int[np.ndarray, "n"],
     *,
+    name: str,
     axis: str,
 ) -> Figure:
-    """Draw points coloured and shaped by label; label -1 is unlabelled."""
+    """Draw points coloured and shaped by label; label -1 is unlabelled.
+
+    `name` is what the legend calls the labels.
+    """
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.subplots()
     for i, label in enumerate(np.unique(labels)):
@@ -133,7 +137,7 @@ def scatter(
             marker=MARKERS[i % len(MARKERS)],
             alpha=0.75,
             linewidths=0,
-            label=f"label {label}" if known else "no label",
+            label=f"{name} {label}" if known else "no label",
         )
     axes.set(title=title, xlabel=f"{axis} 1", ylabel=f"{axis} 2")
     axes.set(xticks=[], yticks=[])
@@ -147,7 +151,9 @@ def roc(
     operating: Mapping[str, tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
 ) -> Figure:
     """Draw ROC curves from their false and true positive rates, by name."""
-    figure = Figure(figsize=(4.8, 4.8), layout="constrained")
+    # each line of the legend beyond the fourth makes room for itself
+    height = 4.8 + 0.18 * max(len(operating) - 4, 0)
+    figure = Figure(figsize=(4.8, height), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for i, (name, (false, true)) in enumerate(operating.items()):

@@ -17,25 +17,32 @@ _LEAST = 30  # points: t-SNE of fewer shows its own parameters
 
 
 def projections(
-    embeddings: Mapping[str, Float[np.ndarray, "n d"]], labels: Int[np.ndarray, "n"]
+    embeddings: Mapping[str, Float[np.ndarray, "n d"]],
+    labels: Int[np.ndarray, "n"],
+    *,
+    name: str = "label",
 ) -> list[Block]:
-    """Project the embeddings of each encoder by PCA and by t-SNE."""
+    """Project the embeddings of each encoder by PCA and by t-SNE.
+
+    `name` is what the labels are of: a finding, or just "label".
+    """
     chosen = np.arange(len(labels))
     if len(labels) > _MOST:
         drawn = np.random.default_rng(0).choice(len(labels), _MOST, replace=False)
         chosen = np.sort(drawn)
     spread = {
-        name: features[chosen].astype(np.float64)
-        for name, features in embeddings.items()
+        encoder: features[chosen].astype(np.float64)
+        for encoder, features in embeddings.items()
         if np.ptp(features, axis=0).any()
     }
-    pictures = [_pca(name, z, labels[chosen]) for name, z in spread.items()]
+    colours = labels[chosen], name
+    pictures = [_pca(encoder, z, *colours) for encoder, z in spread.items()]
     if len(chosen) >= _LEAST:
-        pictures += [_tsne(name, z, labels[chosen]) for name, z in spread.items()]
-    flat = [name for name in embeddings if name not in spread]
+        pictures += [_tsne(encoder, z, *colours) for encoder, z in spread.items()]
+    flat = [encoder for encoder in embeddings if encoder not in spread]
     blocks: list[Block] = [
-        Text(f"All embeddings of the {name} encoder are one point.", "missing")
-        for name in flat
+        Text(f"All embeddings of the {encoder} encoder are one point.", "missing")
+        for encoder in flat
     ]
     note = (
         "PCA shows the two directions of most variance. t-SNE keeps neighbours "
@@ -44,15 +51,15 @@ def projections(
     return [Text(note), *blocks, Gallery(pictures)]
 
 
-def _pca(name: str, z: np.ndarray, labels: np.ndarray) -> Picture:
+def _pca(encoder: str, z: np.ndarray, labels: np.ndarray, name: str) -> Picture:
     pca = PCA(2, svd_solver="full")
     points = pca.fit_transform(z)
     share = f"{pca.explained_variance_ratio_.sum():.0%} of the variance"
     caption = f"PCA of {len(z)} embeddings; the two axes hold {share}."
-    return _picture(f"{name}, PCA", points, labels, "component", caption)
+    return _picture(f"{encoder}, PCA", points, labels, name, "component", caption)
 
 
-def _tsne(name: str, z: np.ndarray, labels: np.ndarray) -> Picture:
+def _tsne(encoder: str, z: np.ndarray, labels: np.ndarray, name: str) -> Picture:
     perplexity = min(30.0, (len(z) - 1) / 3)
     tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=500)
     with threadpool_limits(1):  # on a busy machine its threads wait for each other
@@ -61,14 +68,15 @@ def _tsne(name: str, z: np.ndarray, labels: np.ndarray) -> Picture:
         f"t-SNE of {len(z)} standardised embeddings, perplexity {perplexity:.0f}, "
         "seed 0."
     )
-    return _picture(f"{name}, t-SNE", points, labels, "t-SNE", caption)
+    return _picture(f"{encoder}, t-SNE", points, labels, name, "t-SNE", caption)
 
 
-def _picture(title, points, labels, axis: str, caption: str) -> Picture:
+def _picture(title, points, labels, name: str, axis: str, caption: str) -> Picture:
     known = np.unique(labels[labels >= 0])
-    coloured = f"coloured by {len(known)} labels" if len(known) else "without labels"
-    return Picture(
-        figures.uri(figures.scatter(title, points.astype(float), labels, axis=axis)),
-        f"Scatter plot: {title}, {len(points)} points {coloured}.",
-        caption,
-    )
+    coloured = "without labels"
+    if len(known):
+        coloured = f"coloured by {len(known)} labels"
+        coloured += "" if name == "label" else f" of {name}"
+    figure = figures.scatter(title, points.astype(float), labels, name=name, axis=axis)
+    told = f"Scatter plot: {title}, {len(points)} points {coloured}."
+    return Picture(figures.uri(figure), told, caption)

@@ -202,6 +202,19 @@ def test_medmnist_reads_volumes_images_and_colours(tmp_path):
         assert source.name(3) == "train/000003"
 
 
+def test_medmnist_reads_the_findings_of_chestmnist(tmp_path):
+    images = RANDOM.randint(0, 255, (5, 8, 8), np.uint8)
+    labels = np.eye(5, 14, 9, dtype=np.uint8)
+    source = medmnist(root=archive(tmp_path / "a.npz", images, labels), split="train")
+    np.testing.assert_array_equal(source.labels, labels)
+    assert source.labels.dtype == np.int64
+    # as the archive's publication numbers them
+    assert source.label_names[9] == "edema" and source.label_names[13] == "hernia"
+    few = archive(tmp_path / "b.npz", images, labels[:, 8:11])
+    names = ("finding 0", "finding 1", "finding 2")
+    assert medmnist(root=few, split="train").label_names == names
+
+
 def test_a_medmnist_source_carries_no_images_to_its_workers(tmp_path):
     images = RANDOM.randint(0, 255, (50, 64, 64), np.uint8)
     root = archive(tmp_path / "a.npz", images, np.zeros((50, 1), np.uint8))
@@ -212,8 +225,11 @@ def test_a_medmnist_source_carries_no_images_to_its_workers(tmp_path):
 
 def test_medmnist_names_what_is_wrong_with_an_archive(tmp_path):
     images = RANDOM.randint(0, 255, (5, 8, 8), np.uint8)
-    root = archive(tmp_path / "a.npz", images, np.zeros((5, 14), np.uint8))
-    with pytest.raises(DataError, match="a.npz: .*(5, 14).*one class"):
+    root = archive(tmp_path / "a.npz", images, np.zeros((4, 1), np.uint8))
+    with pytest.raises(DataError, match=r"a.npz: train_labels .*\(4, 1\).* 5 images"):
+        medmnist(root=root, split="train")
+    root = archive(tmp_path / "a.npz", images, np.full((5, 14), 2, np.uint8))
+    with pytest.raises(DataError, match=r"a.npz: train_labels\[0, 0\] is 2, neither 1"):
         medmnist(root=root, split="train")
     with pytest.raises(DataError, match="a.npz: .*'val_labels'.*train_images"):
         medmnist(root=root, split="val")

@@ -110,6 +110,16 @@ def test_what_is_known_of_examples_passes_through(scans, tmp_path):
     assert len(cached) == 3 and len(subset) == 2
     assert subset.name(0) == "c.npy" and subset.stamp(0) == cached.stamp(2)
     assert subset.labels.tolist() == [2, 0] and subset.patients == ["z", "x"]
+    assert subset.label_names is None
+
+
+def test_findings_and_their_names_pass_through(scans, tmp_path):
+    read = npy(root=str(scans)).read
+    labels = np.array([[0, 1], [1, -1], [1, 1]])
+    source = Examples(list("abc"), read, labels, label_names=("edema", "pus"))
+    subset = Subset(Cached(source, PREPARE, ""), np.array([1, 1, 0]))
+    assert subset.labels.tolist() == [[1, -1], [1, -1], [0, 1]]
+    assert subset.label_names == ("edema", "pus")
 
 
 ROUNDS = """

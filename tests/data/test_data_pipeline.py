@@ -120,3 +120,12 @@ def test_evaluation_sees_each_example_once_in_order_without_chance():
     np.testing.assert_array_equal(index, np.arange(COUNT))
     images = np.concatenate([batch["image"][:, 0, 0, 0] for batch in found])
     np.testing.assert_array_equal(images[:COUNT], np.arange(COUNT))
+
+
+def test_findings_are_batched_as_rows():
+    numbers = [str(i) for i in range(COUNT)]
+    labels = np.arange(COUNT * 3).reshape(COUNT, 3) % 3 - 1
+    given = Examples(numbers, read, labels, label_names=("a", "b", "c"))
+    (first, *_) = eval_batches(given, Draw(), size=BATCH)
+    assert first["label"].dtype == np.int32
+    np.testing.assert_array_equal(first["label"], labels[:BATCH])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.data.source import UNLABELLED, Examples
-from medssl_jax.data.splits import by_patient, check_disjoint, oversample
+from medssl_jax.data.splits import by_patient, check_disjoint, oversample, strata
 from medssl_jax.errors import ConfigError, DataError, UserError
 
 
@@ -97,3 +97,41 @@ def test_oversampling_repeats_nothing_that_has_no_label():
     indices = oversample(labels, 0)
     counts = {int(label): int(np.sum(labels[indices] == label)) for label in (-1, 0, 1)}
     assert counts == {-1: 9, 0: 4, 1: 4}
+
+
+def findings_clinic(patients=150):
+    """Return findings of one to five exams a patient: common, rarer, rare."""
+    rng = np.random.RandomState(1)
+    patient = np.repeat(np.arange(patients), rng.randint(1, 6, patients))
+    labels = (rng.rand(len(patient), 3) < (0.5, 0.15, 0.04)).astype(np.int64)
+    labels[rng.rand(*labels.shape) < 0.2] = UNLABELLED
+    return labels, [f"p{i}" for i in rng.permutation(patient)]
+
+
+def test_a_patient_is_divided_by_the_rarest_finding_of_its_exams():
+    # common in three patients, rare in two; the last patient is not labelled
+    labels = [[1, 0], [0, 0], [1, 1], [1, -1], [0, 0], [0, 1], [-1, -1]]
+    patients = np.array([0, 0, 1, 2, 3, 4, 5])
+    expected = [0, 0, 1, 0, 2, 1, 3]
+    assert strata(np.array(labels), patients).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_findings_are_held_out_in_like_shares_with_the_rare_ones(seed):
+    labels, patients = findings_clinic()
+    given = Examples([str(i) for i in range(len(labels))], dict, labels, patients)
+    rest, held_out = by_patient(given, 0.25, seed)
+    assert not {patients[i] for i in rest} & {patients[i] for i in held_out}
+
+    def having(indices, j):
+        return len({patients[i] for i in indices if labels[i, j] == 1})
+
+    everyone = range(len(labels))
+    for j, slack in ((0, 0.08), (1, 0.1), (2, 0.07)):
+        share = having(held_out, j) / having(everyone, j)
+        assert share == pytest.approx(0.25, abs=slack)
+
+
+def test_oversampling_findings_is_refused():
+    with pytest.raises(ConfigError, match="data.balance .*2 findings"):
+        oversample(np.array([[0, 1], [1, 1]]), 0)

@@ -46,6 +46,24 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
     assert join(tmp_path, text, encoding="utf-8-sig").labels.tolist() == [1, 0, 1]
 
 
+def test_columns_by_name_are_findings_and_unknown_ones_stay_unknown(tmp_path):
+    text = "path,edema,patient,effusion\na.npy,1,p,\nb/c.npy,0.0,q,1.0\nd.npy,-1,p,0\n"
+    source = join(tmp_path, text)
+    assert source.label_names == ("edema", "effusion")
+    assert source.labels.tolist() == [[1, UNLABELLED], [0, 1], [UNLABELLED, 0]]
+    assert source.labels.dtype == np.int64
+    assert source.patients == ["p", "q", "p"]
+    assert (
+        join(tmp_path, "path,label\na.npy,1\nb/c.npy,0\nd.npy,1\n").label_names is None
+    )
+
+
+def test_a_finding_that_no_row_knows_is_kept_where_another_is_known(tmp_path):
+    rows = "\n".join(f"{name},,1" for name in NAMES)
+    source = join(tmp_path, f"path,edema,effusion\n{rows}\n")
+    assert source.labels.tolist() == [[UNLABELLED, 1]] * 3
+
+
 def test_files_without_a_row_can_be_dropped(tmp_path):
     source = join(tmp_path, "path,label\nd.npy,1\n", unlisted="drop")
     assert source.names == ["d.npy"]
@@ -68,6 +86,18 @@ def test_files_without_a_row_can_be_dropped(tmp_path):
         ("path,label\na.npy\n", "line 2.*fields"),
         ("path,label\na.npy,1,2\n", "line 2.*fields"),
         ("path,label\n", "no rows"),
+        ("path,edema,pus\na.npy,1,0\nb/c.npy,0,yes\n", "line 3: pus is 'yes'"),
+        ("path,edema,age\na.npy,1,54\n", "line 2: age is '54'.*no findings"),
+        ("path,edema,pus\na.npy,1,0.5\n", "line 2: pus is '0.5'"),
+        ("path,edema,pus\na.npy,1\n", "line 2.*fields"),
+        ("path,edema,pus\na.npy,1,0,0\n", "line 2.*fields"),
+        ("path,label,edema\na.npy,1,0\n", "'edema' beside 'label'"),
+        ("path,edema\na.npy,1\n", "a single column of labels 'label'"),
+        ("path,edema,edema\na.npy,1,1\n", "other columns once"),
+        ("path,edema,,pus\na.npy,1,1,0\n", "''"),
+        ("path,edema,pus,Patient\na.npy,1,1,p\n", "'Patient' as 'patient'"),
+        ("path,label\na.npy,\nb/c.npy,\nd.npy,\n", "label is empty in all 3"),
+        ("path,edema,pus\na.npy,,\nd.npy,,-1\n", "edema, pus is empty in all 2"),
         ("", "none"),
     ],
 )

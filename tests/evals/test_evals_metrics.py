@@ -2,11 +2,14 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
 from medssl_jax.evals import metrics
+from medssl_jax.methods.supervised import masked_cross_entropy
 
 
 def _draw(seed, n=60, ties=True):
@@ -76,3 +79,51 @@ def test_two_classes_are_scored_by_the_probability_of_class_1():
     np.testing.assert_array_equal(metrics.binary_scores(probabilities), [0.1, 0.7])
     three = np.full((2, 3), 1 / 3)
     np.testing.assert_array_equal(metrics.binary_scores(three), three)
+
+
+def _findings(seed=0, n=80, k=3):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(-1, 2, (n, k))
+    return labels, (rng.random((n, k)) * 0.6 + 0.3 * (labels == 1)).round(1)
+
+
+def test_aucs_of_findings_are_scikit_learns_over_the_known_labels():
+    labels, scores = _findings()
+    expected = [
+        reference.roc_auc_score(y[y >= 0], p[y >= 0])
+        for y, p in zip(labels.T, scores.T, strict=True)
+    ]
+    found = [metrics.auc_of(j)(labels, scores) for j in range(3)]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert metrics.mean_auc([0, 2])(labels, scores) == pytest.approx(
+        (expected[0] + expected[2]) / 2, abs=1e-12
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_finding_without_a_positive_or_a_negative_is_not_scorable():
+    labels, scores = _findings()
+    labels[labels[:, 0] == 1, 0] = 0
+    labels[labels[:, 2] == 0, 2] = -1
+    assert metrics.scorable(labels) == [1]
+    assert math.isnan(metrics.auc_of(0)(labels, scores))
+    assert math.isnan(metrics.mean_auc([0, 1])(labels, scores))
+    assert math.isnan(metrics.mean_auc([])(labels, scores))
+    none = np.full((4, 1), -1)
+    assert math.isnan(metrics.auc_of(0)(none, np.full((4, 1), 0.5)))
+
+
+def test_the_loss_of_validation_is_that_of_training():
+    labels, _ = _findings()
+    logits = np.random.default_rng(1).normal(size=labels.shape).astype(np.float32)
+    found = metrics.masked_log_loss(labels, np.asarray(jax.nn.sigmoid(logits)))
+    trained = masked_cross_entropy(jnp.asarray(logits), jnp.asarray(labels, jnp.int32))
+    assert found == pytest.approx(float(trained.mean()), rel=1e-5)
+    known = labels >= 0
+    each = reference.log_loss(labels[known], jax.nn.sigmoid(logits)[known])
+    assert found == pytest.approx(each * known.mean(), rel=1e-5)
+
+
+def test_a_certain_and_wrong_prediction_has_a_finite_loss():
+    certain = np.ones((1, 1), np.float32)
+    assert 80 < metrics.masked_log_loss(np.zeros((1, 1), int), certain) < 100

@@ -128,6 +128,16 @@ def test_embeddings_that_are_not_finite_are_not_projected(run_folder):
     assert block.text.startswith("No encoder's embeddings are finite")
 
 
+def test_of_findings_the_first_one_colours_the_embeddings(run_folder, monkeypatch):
+    monkeypatch.setattr(projection, "_LEAST", 1000)
+    arrays = dict(np.load(run_folder / "embeddings.npz"))
+    findings = np.stack([np.arange(200) % 3 - 1, np.ones(200, int)], axis=1)
+    arrays |= {"labels": findings, "label_names": np.array(["edema", "pus"])}
+    np.savez(run_folder / "embeddings.npz", **arrays)
+    *_, gallery = embedding.projection(read_run(run_folder)).blocks
+    assert all("by 2 labels of edema" in p.alt for p in gallery.pictures)
+
+
 def _grid(source, first, second):
     gallery = scan_grid({"source": source, "first": first, "second": second})
     return _pixels(gallery.pictures[0])

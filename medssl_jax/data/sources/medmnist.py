@@ -7,12 +7,30 @@ from pathlib import Path
 import numpy as np
 
 from medssl_jax.data import tree
-from medssl_jax.data.arrays import DAMAGED
+from medssl_jax.data.arrays import load_archived
 from medssl_jax.data.host import check
+from medssl_jax.data.labels import classes_or_findings
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+# ChestMNIST's, the one archive with findings
+_CHEST = (
+    "atelectasis",
+    "cardiomegaly",
+    "effusion",
+    "infiltration",
+    "mass",
+    "nodule",
+    "pneumonia",
+    "pneumothorax",
+    "consolidation",
+    "edema",
+    "emphysema",
+    "fibrosis",
+    "pleural",
+    "hernia",
+)
 
 
 def medmnist(*, root: str, split: str) -> Examples:
@@ -22,13 +40,14 @@ def medmnist(*, root: str, split: str) -> Examples:
 
     Args:
       root: the .npz file, with `{split}_images` (n, *s) or (n, *s, 3), uint8, and
-        `{split}_labels` (n, 1). Which examples share a patient is not in it.
+        `{split}_labels`: (n, 1) classes, or (n, k) findings, 1 or 0 (ChestMNIST's
+        14). Which examples share a patient is not in it.
       split: "train", "val" or "test".
 
     Raises:
       ConfigError: if the split is none of these.
       DataError: if the file is missing, damaged, or holds other arrays; if its labels
-        are not one class per example.
+        are not for its images.
     """
     if split not in SPLITS:
         raise ConfigError(
@@ -36,14 +55,14 @@ def medmnist(*, root: str, split: str) -> Examples:
         )
     if not root:
         raise DataError("data.root", "is empty; name the .npz file of MedMNIST")
-    labels = _array(root, f"{split}_labels")
+    key = f"{split}_labels"
+    labels = load_archived(root, key)
     images = _images(root, split, tree.stamp(Path(root)))
-    if labels.shape != (len(images), 1):
-        reason = f"{split}_labels has shape {labels.shape}, not one class per example"
-        raise DataError(root, reason)
+    labels = classes_or_findings(labels, len(images), root, key)
     names = [f"{split}/{i:06d}" for i in range(len(images))]
+    findings = _CHEST if labels.shape[1:] == (len(_CHEST),) else None
     read = _Read(root, split)
-    return Examples(names, read, labels[:, 0].astype(np.int64), None, read.stamp)
+    return Examples(names, read, labels, None, read.stamp, findings)
 
 
 @dataclass(frozen=True)
@@ -66,19 +85,4 @@ class _Read:
 @lru_cache(maxsize=len(SPLITS))
 def _images(root, split, stamp):
     del stamp  # another file under the same name is not the one remembered
-    return _array(root, f"{split}_images")
-
-
-def _array(root, key):
-    try:
-        archive = np.load(root, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(root, "is one array (.npy), not an archive (.npz)")
-        with archive:
-            if key not in archive:
-                held = ", ".join(archive) or "nothing"
-                raise DataError(root, f"holds no {key!r}; it holds: {held}")
-            return archive[key]
-    except DAMAGED as error:
-        reason = f"is no readable .npz of numbers ({error})"
-        raise DataError(root, reason) from error
+    return load_archived(root, f"{split}_images")

@@ -67,6 +67,7 @@ class Phantom:
     matrix: tuple[int, int]  # rows, columns
     tear_fraction: float
     knees_per_patient: int
+    label_names = None  # classes
 
     def __len__(self) -> int:
         return self.count

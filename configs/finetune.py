@@ -1,0 +1,159 @@
+"""Fine-tuning on 2D images: one class of several, or several findings each.
+
+python -m medssl_jax.main --config=configs/finetune.py --config.init_from=RUN
+python -m medssl_jax.main --config=configs/finetune.py:chexpert --config.data.root=DIR
+
+demo      phantom knee slices, torn ligament or not, minutes on two CPU cores.
+chexpert  the published protocol on frontal radiographs as the release lies on disk:
+          five findings, 224 px, SGD momentum .9, batch 256, 30,000 updates. Published
+          (ResNet-152 2x, SimCLR on ImageNet, then CheXpert): mean AUC .7729 +- .001.
+          Not yet run: CheXpert is not to be had here; splits and schedule are ours.
+images, npz, medmnist
+          one's own: data.labels is a CSV path,label,patient, or with a column for each
+          finding path,edema,effusion,patient; then --config.method.classes=0
+          --config.method.findings=2.
+
+The paper chooses on validation schedule.peak of 10 ** -3.5, -3, ... -0.5 (seven) and
+optimizer.weight_decay of 0, 1e-5, 1e-4, 1e-3, and trains the chosen ten times.
+init_from is a run, an encoder, torchvision weights (.safetensors), or "" for random;
+model is the pretrained one's. Source: arXiv:2101.05224.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+SOURCES = {
+    "demo": dict(
+        name="phantom_slices",
+        count=512,
+        seed=3,
+        size_pixels=(64, 64),
+        images_per_patient=(1, 4),
+    ),
+    "chexpert": dict(
+        name="chexpert",
+        root="",
+        split="train",
+        view="frontal",
+        findings=FIVE,
+        uncertain="ignore",  # U-Ignore; or zeros, ones
+        blank="zeros",  # what a report does not mention is absent
+    ),
+    "images": dict(
+        name="images", root="", labels="", unlisted="raise", channels="grey"
+    ),
+    "medmnist": dict(name="medmnist", root="", split="train"),
+    "npz": dict(
+        name="npz",
+        root="",
+        images="images",
+        labels="labels",
+        patients="",
+        names="",
+        findings="",
+        channels_last=False,
+    ),
+}
+
+
+def get_config(variant: str = "demo") -> ConfigDict:
+    if variant not in SOURCES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
+    config = published(SOURCES[variant])
+    config.name = f"finetune-{variant}"
+    if variant == "chexpert":
+        config.method.update(classes=0, findings=len(FIVE))
+    elif variant == "demo":
+        demo(config)
+    else:
+        own_images(config, variant)
+    return config
+
+
+def published(source: dict) -> ConfigDict:
+    config = ConfigDict()
+    config.command = "train"
+    config.name = ""
+    config.seed = 0
+    config.init_from = ""
+    config.parallel = "shard_map"
+    config.precision = "auto"
+    config.batch_size = config.micro_batch_size = 256
+    # 30,000 updates of CheXpert's 191,000 frontal images less a fifth less a tenth
+    config.train_epochs = 30_000 * 256 / 137_500
+    config.log_every_steps = 64
+    config.checkpoint = dict(every_epochs=1.0, keep=2)
+    config.method = dict(name="supervised", classes=2, findings=0)
+    config.model = dict(
+        name="resnet",
+        ndim=2,
+        layers=(3, 4, 6, 3),
+        block="bottleneck",
+        width=64,
+        stem="imagenet",
+    )
+    config.optimizer = dict(name="sgd", momentum=0.9, nesterov=False, weight_decay=0.0)
+    config.schedule = dict(name="cosine", peak=10**-1.5, warmup_epochs=0.0)
+    config.views = views(size=(224, 224), least=0.5)
+    config.data = source | dict(
+        shape=(256, 256),
+        frames="all",
+        spacing_mm=config_dict.placeholder(tuple),
+        resize=config_dict.placeholder(tuple),
+        window="none",
+        percentiles=(0.5, 99.5),
+        window_hu=config_dict.placeholder(tuple),
+        workers=8,
+        cache="",
+        on_error="raise",
+        balance="",
+        sampler="shuffled",
+    )
+    config.data.resize = (256,)  # the shorter side
+    config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
+    config.evaluation = dict(
+        name="classify",
+        classes=config.method.get_ref("classes"),
+        findings=config.method.get_ref("findings"),
+    )
+    return config
+
+
+def views(size: tuple[int, int], least: float) -> dict:
+    """Random crops and flips to train on, the whole image to predict on.
+
+    Brightness is as in configs/simclr.py: an encoder expects what it was trained on.
+    """
+    first = dict(
+        random_resized_crop=dict(scale=(least, 1.0), aspect=(0.75, 1.33), size=size),
+        flip=dict(probability=0.5),
+    )
+    return dict(first=first, eval=dict(resize=dict(size=size)))
+
+
+def own_images(config: ConfigDict, variant: str) -> None:
+    """Any labelled images, a fifth of the patients held out for the test."""
+    config.data.update(workers=2, cache="cache")
+    config.batch_size = config.micro_batch_size = 64
+    config.train_epochs = 50.0
+    if variant == "images":
+        config.data.window = "percentiles"
+    if variant == "npz":  # of one size already
+        config.data.update(shape=(224, 224), resize=None)
+    if variant == "medmnist":  # 28 x 28, with splits of its own
+        config.data.update(shape=(28, 28), resize=None)
+        config.model.update(stem="small", layers=(2, 2, 2, 2), block="basic")
+        config.views = views(size=(28, 28), least=0.7)
+        config.splits = dict(validation=dict(split="val"), test=dict(split="test"))
+
+
+def demo(config: ConfigDict) -> None:
+    """Small enough for two cores."""
+    config.data.update(shape=(64, 64), window="percentiles", workers=0, resize=None)
+    config.data.cache = "cache"
+    config.splits.test = dict(seed=2, count=512)
+    config.model.update(layers=(1, 1, 1, 1), block="basic", width=16)
+    config.batch_size = config.micro_batch_size = 32
+    config.train_epochs = 20.0
+    config.log_every_steps = 16
+    config.views = views(size=(64, 64), least=0.7)

@@ -1,0 +1,98 @@
+"""Whether a classifier can learn from labels, and be scored on them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from medssl_jax.data.source import (
+    ABSENT,
+    PRESENT,
+    UNLABELLED,
+    Source,
+    has_findings,
+)
+from medssl_jax.errors import ConfigError
+
+_COMPLETE = ("train", "validation")  # a test may lack a class: it is left out and said
+_MEND = (
+    "label more, hold out more with --config.splits.validation.fraction, try another "
+    "--config.seed, or leave it out"
+)
+
+
+def check_classes(sources: Mapping[str, Source], classes: int) -> None:
+    """Refuse roles whose labels are not 0 to classes - 1, or lack one of them.
+
+    Raises:
+      ConfigError: naming the role, and the first example or class.
+    """
+    for role, source in sources.items():
+        if has_findings(source):
+            count = np.shape(source.labels)[1]
+            raise ConfigError(
+                f"the labels of {role} are {count} findings, not classes; set "
+                f"method.findings and evaluation.findings to {count}, classes to 0"
+            )
+        none = [UNLABELLED] * len(source)
+        labels = np.asarray(none if source.labels is None else source.labels)
+        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+        if len(wrong):
+            kind = "training" if role == "train" else role
+            first = f"{source.name(int(wrong[0]))} ({labels[wrong[0]]})"
+            raise ConfigError(
+                f"{len(wrong)} {kind} examples have no label in 0 to {classes - 1}, "
+                f"the first is {first}; label them, leave them out, or correct "
+                "method.classes"
+            )
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        if missing and role in _COMPLETE:
+            raise ConfigError(f"{role} has no example of class {missing[0]}: {_MEND}")
+
+
+def check_findings(sources: Mapping[str, Source], findings: int) -> None:
+    """Refuse roles that have not these findings, or of one no positive or negative.
+
+    Raises:
+      ConfigError: naming the role and the finding.
+    """
+    for role, source in sources.items():
+        if not has_findings(source) or np.shape(source.labels)[1] != findings:
+            shape = None if source.labels is None else np.shape(source.labels)
+            raise ConfigError(
+                f"the labels of {role} have the shape {shape}, not (n, {findings}): "
+                "correct method.findings and evaluation.findings, or the labels"
+            )
+    check_alike(sources)
+    for role, source in sources.items():
+        if role in _COMPLETE:
+            _check_both(role, np.asarray(source.labels), list(source.label_names))
+
+
+def check_alike(sources: Mapping[str, Source]) -> None:
+    """Refuse labelled roles of which one has classes, or other findings.
+
+    Raises:
+      ConfigError: naming both roles and what their labels are.
+    """
+    said = {role: _said(source) for role, source in sources.items()}
+    (first, known), *others = said.items()
+    for role, found in others:
+        if found != known:
+            raise ConfigError(
+                f"the labels of {role} are {found}, and of {first} {known}: give both "
+                "the same, in one order"
+            )
+
+
+def _said(source):
+    if not has_findings(source):
+        return "classes"
+    return f"the findings {', '.join(source.label_names)}"
+
+
+def _check_both(role, labels, names):
+    for kind, mark in (("positive", PRESENT), ("negative", ABSENT)):
+        without = np.flatnonzero(~(labels == mark).any(axis=0))
+        if len(without):
+            called = ", ".join(repr(names[j]) for j in without)
+            raise ConfigError(f"{role} has no {kind} of the finding {called}: {_MEND}")

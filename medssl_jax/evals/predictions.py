@@ -1,0 +1,31 @@
+"""The table of a classifier's predictions, example by example."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from medssl_jax.data.source import UNLABELLED, Source, has_findings
+
+
+def write_predictions(path: Path, source: Source, p: Float[np.ndarray, "n k"]) -> None:
+    """Write a CSV with a row per example: name, patient, labels, probabilities.
+
+    Of classes `label` and one probability for each; of findings `label_NAME` (empty
+    where unknown) and `probability_NAME` for each.
+    """
+    patients = source.patients or [""] * len(source)
+    labels = np.asarray(source.labels).reshape(len(source), -1)
+    known, scored = ["label"], [f"probability_{k}" for k in range(p.shape[1])]
+    if has_findings(source):
+        names = source.label_names
+        known = [f"label_{name}" for name in names]
+        scored = [f"probability_{name}" for name in names]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "patient", *known, *scored])
+        for i, row in enumerate(p):
+            marks = ["" if mark == UNLABELLED else mark for mark in labels[i].tolist()]
+            written = [f"{value:.6g}" for value in row]
+            writer.writerow([source.name(i), patients[i], *marks, *written])

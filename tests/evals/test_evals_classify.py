@@ -1,0 +1,204 @@
+"""The evaluator of classifiers: its tables, its files, and what it refuses."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medssl_jax.data.host import Draw
+from medssl_jax.data.source import Examples
+from medssl_jax.errors import ConfigError
+from medssl_jax.evals.base import Context
+from medssl_jax.evals.classify import classify
+
+N = 60
+NAMES = ("edema", "pus", "gap")
+
+
+def read(name):
+    return {"image": np.full((2, 2, 1), float(name), np.float32)}
+
+
+def findings(seed=0, n=N):
+    return np.random.default_rng(seed).integers(-1, 2, (n, 3))
+
+
+def source(labels, names=NAMES, patients=None):
+    numbers = [str(i) for i in range(len(labels))]
+    names = names if labels.ndim == 2 else None
+    return Examples(numbers, read, labels, patients, None, names)
+
+
+def context(workdir, labels, probabilities, **others):
+    """Return a run whose classifier says `probabilities` of its examples, in order."""
+
+    def predict(params, aux, images):
+        del params, aux
+        return probabilities[images[:, 0, 0, 0].astype(int)]
+
+    roles = {"train": labels, "validation": labels, "test": labels} | others
+    sources = {
+        role: known if isinstance(known, Examples) else source(known)
+        for role, known in roles.items()
+        if known is not None
+    }
+    draw = Draw((2, 2), "all")
+    return Context(None, predict, sources, draw, 16, {}, dict, workdir, 0)
+
+
+def scores(labels, seed=1):
+    rng = np.random.default_rng(seed)
+    noise = rng.random(labels.shape)
+    return (0.6 * noise + 0.3 * (labels == 1)).astype(np.float32)
+
+
+def run(tmp_path, labels, p, **others):
+    evaluator = classify(context(tmp_path, labels, p, **others), findings=3)
+    return evaluator.during(None, None), evaluator.final(None, None)
+
+
+def expected_aucs(labels, p):
+    pairs = zip(labels.T, p.T, strict=True)
+    return [roc_auc_score(y[y >= 0], scores[y >= 0]) for y, scores in pairs]
+
+
+def test_findings_are_scored_one_by_one_and_by_their_mean(tmp_path):
+    labels = findings()
+    p = scores(labels)
+    during, final = run(tmp_path, labels, p)
+    areas = expected_aucs(labels, p)
+    assert during["validation_AUC"] == pytest.approx(np.mean(areas))
+    values = {name: value["value"] for name, value in final["values"].items()}
+    each = {f"AUC {n}": area for n, area in zip(NAMES, areas, strict=True)}
+    assert values == pytest.approx({"AUC": np.mean(areas), **each})
+    for value in final["values"].values():
+        assert value["low"] < value["value"] < value["high"]
+    (table,) = final["tables"]
+    assert [row[0] for row in table["rows"]] == ["mean of 3", *NAMES]
+    y = labels[:, 0]
+    assert table["rows"][1][1] == f"{(y == 1).sum()} of {(y >= 0).sum()}"
+    assert "Not in the mean" not in table["note"]
+    assert f"Test AUC {np.mean(areas):.3f}" in final["headline"]
+    json.dumps(final)
+
+
+def test_a_finding_that_the_test_cannot_score_is_named_and_left_out(tmp_path):
+    labels = findings()
+    p, tested = scores(labels), labels.copy()
+    tested[tested[:, 1] == 1, 1] = 0
+    _, final = run(tmp_path, labels, p, test=tested)
+    areas = expected_aucs(labels[:, ::2], p[:, ::2])
+    assert final["values"]["AUC"]["value"] == pytest.approx(np.mean(areas))
+    assert math.isnan(final["values"]["AUC pus"]["value"])
+    note = final["tables"][0]["note"]
+    assert "Not in the mean, for want of a positive or a negative: pus." in note
+    assert [curve["name"] for curve in final["roc"]] == ["edema", "gap"]
+    y = labels[:, 0]
+    assert final["roc"][0]["labels"] == y[y >= 0].tolist()
+
+
+def test_predictions_of_findings_have_a_column_each_and_gaps_where_unknown(tmp_path):
+    labels = findings()
+    labels[5] = -1  # an example without any label is no test example
+    p = scores(labels)
+    patients = [f"p{i // 2}" for i in range(N)]
+    run(tmp_path, labels, p, test=source(labels, patients=patients))
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    columns = [f"{kind}_{name}" for kind in ("label", "probability") for name in NAMES]
+    assert header == ["name", "patient", *columns]
+    assert len(rows) == (labels >= 0).any(axis=1).sum()
+    assert "5" not in [row[0] for row in rows]
+    for name, patient, *cells in rows:
+        i = int(name)
+        assert patient == f"p{i // 2}"
+        marks = ["" if mark < 0 else str(mark) for mark in labels[i]]
+        assert cells[:3] == marks
+        np.testing.assert_allclose(np.array(cells[3:], float), p[i], rtol=1e-5)
+
+
+def test_classes_are_scored_by_first_guess_and_macro_auc(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 4, N)
+    p = np.random.default_rng(1).random((N, 4)) + np.eye(4)[labels]
+    p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+    evaluator = classify(context(tmp_path, labels, p), classes=4)
+    values = evaluator.final(None, None)["values"]
+    assert values["accuracy"]["value"] == pytest.approx(np.mean(p.argmax(1) == labels))
+    macro = roc_auc_score(labels, p, multi_class="ovr")
+    assert values["AUC"]["value"] == pytest.approx(macro)
+    assert evaluator.during(None, None)["validation_AUC"] == pytest.approx(macro)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        header, first, *_ = csv.reader(file)
+    assert header[:4] == ["name", "patient", "label", "probability_0"]
+    assert first[2] == str(labels[0])
+
+
+def test_a_class_that_the_test_lacks_is_named(tmp_path):
+    labels, p = np.arange(N) % 3, np.full((N, 3), 1 / 3, np.float32)
+    evaluator = classify(
+        context(tmp_path, labels, p, test=labels[labels < 2]), classes=3
+    )
+    (table,) = evaluator.final(None, None)["tables"]
+    assert "no test example is of class 2" in table["note"]
+
+
+def absent(role, mark):
+    labels = findings()
+    labels[labels[:, 2] == mark, 2] = -1
+    return {role: labels}
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (absent("train", 1), "train has no positive of the finding 'gap'"),
+        (absent("train", 0), "train has no negative of the finding 'gap'"),
+        (absent("validation", 1), "validation has no positive of the finding 'gap'"),
+        ({"test": findings()[:, :2]}, r"test have the shape \(\d+, 2\), not \(n, 3\)"),
+        ({"train": np.zeros(N, int)}, r"train have the shape \(60,\)"),
+        ({"train": source(findings(), ("a", "b", "c"))}, "findings edema, pus, gap"),
+        ({"test": np.full((N, 3), -1)}, "labelled examples for test"),
+        ({"validation": None}, "labelled examples for validation"),
+    ],
+)
+def test_findings_that_cannot_be_learnt_or_scored_are_named_at_the_start(
+    tmp_path, others, message
+):
+    with pytest.raises(ConfigError, match=message):
+        classify(context(tmp_path, findings(), np.zeros((N, 3)), **others), findings=3)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"train": np.arange(N) % 2}, "train has no example of class 2"),
+        ({"validation": np.arange(N) % 2}, "validation has no example of class 2"),
+        ({"train": np.arange(N) % 4}, "15 training examples .* first is 3 .3."),
+        ({"train": np.arange(N) % 4 - 1}, "15 training examples .* first is 0 .-1."),
+        ({"test": np.arange(N) % 4}, "15 test examples have no label in 0 to 2"),
+        ({"test": findings()}, "labels of test are 3 findings.*method.findings"),
+    ],
+)
+def test_classes_that_cannot_be_learnt_or_scored_are_named_at_the_start(
+    tmp_path, others, message
+):
+    labels = np.arange(N) % 3
+    with pytest.raises(ConfigError, match=message):
+        classify(context(tmp_path, labels, np.zeros((N, 3)), **others), classes=3)
+
+
+def test_a_classifier_that_is_only_tested_needs_no_other_role(tmp_path):
+    labels = absent("test", 1)["test"]
+    p = scores(labels)
+    only = context(tmp_path, labels, p, train=None, validation=None)
+    final = classify(only, findings=3).final(None, None)
+    assert "gap" in final["tables"][0]["note"]
+
+
+@pytest.mark.parametrize("settings", [{}, {"classes": 2, "findings": 3}])
+def test_labels_are_classes_or_findings_and_never_both(tmp_path, settings):
+    with pytest.raises(ConfigError, match="evaluation.classes .*evaluation.findings"):
+        classify(context(tmp_path, findings(), np.zeros((N, 3))), **settings)
