@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "test": ["beartype>=0.20", "pytest>=8.3", "ruff>=0.14"],
+        "beam": ["apache-beam>=2.77"],
         "bench": ["torch>=2.6"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],

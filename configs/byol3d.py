@@ -7,7 +7,7 @@ python -m medssl_jax.main --config=configs/byol3d.py:nifti --config.data.root=DI
 demo   phantom knees, five minutes on two CPU cores; ends with a table of AUCs.
 mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS .2,
        cosine, 200 epochs). Not yet run: MRNet is not to be had here.
-nifti, dicom, npy, medmnist
+nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
        one's own volumes at 32 x 64 x 64; set data.shape and data.spacing_mm to the
        anatomy, data.window=hu and data.window_hu for CT.
 
@@ -27,6 +27,7 @@ SOURCES = {
     ),
     "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
     "medmnist": dict(name="medmnist", root="", split="train"),
+    "shards": dict(name="shards", root="", split="train"),
 }
 
 
@@ -87,9 +88,9 @@ def published(source: dict) -> ConfigDict:
         sampler="shuffled",
     )
     config.splits = dict(test=dict(fraction=0.0))
-    if "split" in source:  # it has a test of its own
-        own = {"mrnet": "valid", "medmnist": "test"}[source["name"]]
-        config.splits = dict(test=dict(split=own))
+    own = {"mrnet": "valid", "medmnist": "test"}
+    if source["name"] in own:  # it has a test of its own
+        config.splits = dict(test=dict(split=own[source["name"]]))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
     return config
 

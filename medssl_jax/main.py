@@ -30,7 +30,7 @@ def main(_) -> None:
         config = _CONFIG.value
         if importlib.util.find_spec(f"medssl_jax.{config.command}") is None:
             raise ConfigError(
-                f"command {config.command!r} is unknown: train or features"
+                f"command {config.command!r} is unknown: train, features or prepare"
             )
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
         workdir.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from medssl_jax.data.arrays import load_array
 from medssl_jax.data.source import Record, Source
 from medssl_jax.errors import DataError, UserError
 
-_FORMAT = "1"  # raise it when the same settings come to mean other arrays
+FORMAT = "1"  # raise it when the same settings come to mean other arrays
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cached:
 
     def stamp(self, i: int) -> str:
         stamp = self.source.stamp(i)
-        return stamp and "\n".join([_FORMAT, self.name(i), stamp, repr(self.prepare)])
+        return stamp and "\n".join([FORMAT, self.name(i), stamp, repr(self.prepare)])
 
     @property
     def labels(self) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Source, Subset
+from medssl_jax.data.sources.shards import Shards
 from medssl_jax.data.splits import by_patient, check_disjoint, oversample
 from medssl_jax.errors import ConfigError
 
@@ -78,7 +79,11 @@ class _Open:
     def __call__(self, settings: Mapping[str, Any]) -> Source:
         settings = dict(settings)
         factory = resolve.factory("medssl_jax.data.sources", settings.pop("name"))
-        source = Cached(factory(**settings), self._prepare, self._cache)
+        source = factory(**settings)
+        if isinstance(source, Shards):  # prepared before
+            source.check_prepared(self._prepare)
+        else:
+            source = Cached(source, self._prepare, self._cache)
         if self._on_error == "skip":
             source = skip_unusable(source, self._folder / "skipped.csv")
         return source

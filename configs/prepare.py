@@ -1,0 +1,66 @@
+"""Any source turned into ArrayRecord shards, to train from at scale.
+
+python -m medssl_jax.main --config=configs/prepare.py:nifti --config.data.root=DIR \
+    --workdir=SHARDS
+python -m medssl_jax.main --config=configs/byol3d.py:shards --config.data.root=SHARDS
+
+Scans are decoded, oriented, resampled and windowed once; training draws from the
+results. Give data.window, data.spacing_mm and so on the values that training has: it
+refuses shards made with others. Frames, crops and views stay random, and the batches are
+those of training from the raw files, bit for bit. SHARDS is a TFDS dataset too
+(tfds.builder_from_directory), readable without TensorFlow.
+
+Started again after a stop, the same command goes on with the shards that are missing.
+demo is phantom knees, in seconds.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+SOURCES = {
+    "demo": dict(name="phantom", count=64, seed=0, size_voxels=(12, 32, 32)),
+    "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
+    "nifti": dict(
+        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "dicom": dict(
+        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
+    ),
+    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
+    "medmnist": dict(name="medmnist", root="", split="train"),
+    "tfds": dict(
+        name="tfds",
+        builder="",
+        split="train",
+        data_dir="",
+        image="image",
+        label="label",
+        patient="",
+    ),
+}
+# of the sources that have splits of their own; SHARDS has them under these names
+SPLITS = {
+    "mrnet": dict(test=dict(split="valid")),
+    "medmnist": dict(validation=dict(split="val"), test=dict(split="test")),
+}
+
+
+def get_config(variant: str = "demo") -> ConfigDict:
+    if variant not in SOURCES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
+    config = ConfigDict()
+    config.command = "prepare"
+    config.name = f"prepare-{variant}"
+    config.data = SOURCES[variant] | dict(
+        shape=(32, 64, 64),  # only how many axes it has counts here
+        spacing_mm=config_dict.placeholder(tuple),
+        window="percentiles",
+        percentiles=(0.5, 99.5),
+        window_hu=config_dict.placeholder(tuple),
+        on_error="raise",
+    )
+    config.splits = SPLITS.get(variant, dict())
+    config.examples_per_shard = 16 if variant == "demo" else 256
+    config.workers = 0  # processes that prepare shards side by side
+    config.beam = False  # Apache Beam in their place: pip install 'medssl_jax[beam]'
+    config.beam_options = ()  # of its runner, ("--runner=DataflowRunner", ...)
+    return config
