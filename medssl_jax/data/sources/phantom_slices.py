@@ -71,6 +71,7 @@ class PhantomSlices:
     matrix: tuple[int, int]  # rows, columns
     per_patient: tuple[int, int]  # fewest, most
     tear_fraction: float
+    label_names = None  # classes
 
     def __len__(self) -> int:
         return self.count
