@@ -50,9 +50,26 @@ def describe(
     config: ConfigDict, sources: Mapping[str, Source], durations: Durations
 ) -> dict[str, Any]:
     """Return what ran: command, versions, devices, data, durations."""
+    facts = provenance(config.name)
+    facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
+    return facts | {
+        "data": {role: summary(source) for role, source in sources.items()},
+        "durations": {
+            "epochs": durations.epochs,
+            "updates": durations.updates,
+            "micro-batches": durations.steps,
+            "samples per update": durations.batch_size,
+            "samples per micro-batch": durations.micro_batch_size,
+            "accumulation": durations.accumulation,
+        },
+    }
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """Return what is known of any command: its line, versions and devices."""
     devices = jax.devices()
     return {
-        "name": config.name,
+        "name": name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
         "versions": {
@@ -62,17 +79,6 @@ def describe(
         "devices": {
             "devices": f"{len(devices)} x {devices[0].device_kind}",
             "processes": jax.process_count(),
-            "parallel": config.parallel,
-            "precision": config.precision,
-        },
-        "data": {role: summary(source) for role, source in sources.items()},
-        "durations": {
-            "epochs": durations.epochs,
-            "updates": durations.updates,
-            "micro-batches": durations.steps,
-            "samples per update": durations.batch_size,
-            "samples per micro-batch": durations.micro_batch_size,
-            "accumulation": durations.accumulation,
         },
     }
 
@@ -98,6 +104,7 @@ def summary(source: Source) -> dict[str, Any]:
     """Count a source's examples, patients and labels; None is not known."""
     found: dict[str, Any] = {
         "count": len(source),
+        "distinct": len({source.name(i) for i in range(len(source))}),
         "patients": None,
         "label_counts": None,
         "repeated_frames": None,

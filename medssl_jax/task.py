@@ -29,6 +29,7 @@ from medssl_jax.views.compose import compose
 
 _HOST = ("shape", "spacing_mm", "window", "percentiles", "window_hu", "frames")
 _LOADER = ("workers", "on_error", "cache", "balance")
+_LABELS = ("label_fraction", "split_seed")  # of configs that train with labels
 
 
 class Task(NamedTuple):
@@ -60,6 +61,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     host = _call("data", HostTransform, {field: data.pop(field) for field in _HOST})
     loader = {field: data.pop(field) for field in _LOADER}
     loader.pop("workers")
+    loader |= {field: data.pop(field) for field in _LABELS if field in data}
     sources = roles.sources(
         data,
         config.splits.to_dict(),
@@ -68,8 +70,10 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         folder=workdir,
         **loader,
     )
+    # An epoch counts the whole labelled set, of which `label_fraction` is fed more
+    # often: a small fraction is trained with as many updates, not just for less long.
     durations = Durations(
-        len(sources[roles.TRAIN]),
+        round(len(sources[roles.TRAIN]) / loader.get("label_fraction", 1.0)),
         config.batch_size,
         config.micro_batch_size,
         config.train_epochs,

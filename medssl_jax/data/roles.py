@@ -12,6 +12,7 @@ from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Source, Subset
 from medssl_jax.data.splits import by_patient, check_disjoint, oversample
+from medssl_jax.data.subsets import nested
 from medssl_jax.errors import ConfigError
 
 TRAIN = "train"
@@ -27,6 +28,8 @@ def sources(
     balance: str,
     seed: int,
     folder: Path,
+    label_fraction: float = 1.0,
+    split_seed: int | None = None,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
@@ -38,8 +41,11 @@ def sources(
         them so ("" is none; a relative one lies in `folder`).
       on_error: "raise", or "skip", which records unusable files in `folder`.
       balance: "oversample" repeats the training examples of rare labels, "" not.
-      seed: of splits and oversampling.
+      seed: of the label fraction and of oversampling.
       folder: of the run.
+      label_fraction: how much of the training labels is used, by patient.
+      split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
+        alone are compared on the same examples only if they share it.
 
     Raises:
       ConfigError: for an unknown source or setting.
@@ -47,15 +53,19 @@ def sources(
     """
     open_source = _Open(prepare, cache and str(folder / cache), on_error, folder)
     found = {TRAIN: open_source(source)}
+    split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
         settings = dict(settings)
         if "fraction" not in settings:
             found[role] = open_source({**source, **settings})
         elif fraction := settings.pop("fraction"):
-            rest, held_out = by_patient(found[TRAIN], fraction, seed)
+            rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
             found[role] = Subset(found[TRAIN], held_out)
             found[TRAIN] = Subset(found[TRAIN], rest)
     check_disjoint(found)
+    if label_fraction != 1.0:
+        chosen = nested(found[TRAIN], label_fraction, seed)
+        found[TRAIN] = Subset(found[TRAIN], chosen)
     if balance == "oversample":
         if found[TRAIN].labels is None:
             raise ConfigError("data.balance needs labels; the training data has none")

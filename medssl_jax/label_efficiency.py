@@ -1,0 +1,210 @@
+"""How many labels an initialisation needs: the same subsets for each of several."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from medssl_jax import predictions, protocol
+from medssl_jax.compare import difference, shown
+from medssl_jax.errors import ConfigError, UserError
+from medssl_jax.evals.bootstrap import resampled
+from medssl_jax.experiment import complete, prepare, vary
+from medssl_jax.predictions import Predictions, main_metric, mean_of, measures
+
+
+class Place(NamedTuple):
+    """Where a run stands among those of the protocol."""
+
+    fraction: float
+    initialisation: str
+    seed: int
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Fine-tune on each fraction of the labels, from each initialisation, by seed.
+
+    Of one seed the subsets are nested, and the same for each initialisation; so are
+    validation and test examples, of all seeds (`data.split_seed`). Every run has the
+    experiment's number of updates, whatever the fraction: fewer labels are not also
+    shorter training, and the checkpoint of the lowest validation loss is tested.
+    Runs that are finished are not made again.
+
+    Raises:
+      UserError: if config, data or disk do not allow it, or a run diverges.
+    """
+    began = time.time()
+    experiment = prepare(config, workdir)
+    starts = _starts(config.initialisations.to_dict())
+    fractions = sorted(set(config.fractions))
+    seeds = [experiment.seed + i for i in range(config.repeats)]
+    folders = {}
+    # seeds first: what is there after a stop is a whole curve
+    for seed, fraction, name in itertools.product(seeds, fractions, starts):
+        folder = workdir / "runs" / name / f"{fraction:g}" / str(seed)
+        one = vary(
+            experiment,
+            {
+                "seed": seed,
+                "init_from": starts[name],
+                "data.label_fraction": float(fraction),
+            },
+        )
+        found = complete(one, folder, within=workdir)
+        if "diverged" in found:
+            text = f"{folder} diverged: {found['diverged']}"
+            raise UserError(f"{text} (choose a rate with configs/grid.py)")
+        folders[Place(fraction, name, seed)] = folder
+    if jax.process_index() != 0:
+        return
+    runs = _read(folders)
+    used = {place: protocol.labels_used(f) for place, f in folders.items()}
+    results = summarise(runs, used, seed=experiment.seed)
+    protocol.write_csv(workdir / "label_efficiency.csv", _rows(runs, used))
+    facts = protocol.facts_of(list(folders.values()))
+    protocol.finish(config, workdir, results, facts, began)
+
+
+def summarise(
+    runs: Mapping[Place, Predictions],
+    used: Mapping[Place, tuple[int, int | None]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what results.json holds.
+
+    Intervals speak of other test patients, with the training runs as they are: the
+    mean over seeds of the metric (or of its paired difference) is taken anew on each
+    bootstrap resample. Deviations speak of other seeds and subsets.
+    """
+    first = next(iter(runs.values()))
+    metric = main_metric(first)
+    measured = {place: measures(each)[metric] for place, each in runs.items()}
+    whole = np.arange(len(first.names))
+    scores = {place: one(whole) for place, one in measured.items()}
+    fractions = sorted({place.fraction for place in runs})
+    names = list(dict.fromkeys(place.initialisation for place in runs))
+    means, gains, values = [], [], {}
+    for fraction in fractions:
+        several = {n: _of(measured, fraction, n) for n in names}
+        each = {n: _of(scores, fraction, n) for n in names}
+        known = [used[p] for p in used if p.fraction == fraction]
+        row = [f"{fraction:.0%}", _range(e for e, _ in known)]
+        for name in names:
+            mean = resampled(
+                mean_of(several[name]), len(whole), groups=first.patients, seed=seed
+            )
+            row += [protocol.mean_and_deviation(each[name]), mean.text()]
+            values[f"{metric}, {name}, {fraction:g}"] = mean._asdict()
+        means.append(row)
+        for one, other in itertools.combinations(names, 2):
+            pair = mean_of(several[one]), mean_of(several[other])
+            gain = difference(*pair, first, seed=seed)
+            by_seed = np.subtract(each[one], each[other])
+            deviation = protocol.mean_and_deviation(by_seed)
+            better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
+            pair_name = f"{one} - {other}"
+            gains.append([f"{fraction:.0%}", pair_name, deviation, better, shown(gain)])
+            values[f"{metric}, {pair_name}, {fraction:g}"] = gain._asdict()
+    seeds = len({place.seed for place in runs})
+    return {
+        "headline": _headline(metric, gains, means, names),
+        "tables": [
+            _means_table(metric, names, means, seeds, len(whole)),
+            *([_gains_table(metric, gains)] if gains else []),
+        ],
+        "roc": [],
+        "values": values,
+        "label_curves": {
+            "metric": metric,
+            "curves": [
+                {
+                    "name": name,
+                    "fractions": fractions,
+                    "scores": [_of(scores, fraction, name) for fraction in fractions],
+                }
+                for name in names
+            ],
+        },
+    }
+
+
+def _starts(initialisations: Mapping[str, str | None]) -> dict[str, str]:
+    starts = {n: path for n, path in initialisations.items() if path is not None}
+    for one, other in itertools.combinations(starts, 2):
+        if starts[one] == starts[other]:
+            raise ConfigError(
+                f"config.initialisations: {one} and {other} are both "
+                f"{starts[one]!r}; give a run, an encoder, or '' for random weights: "
+                f"--config.initialisations.{one}=RUN"
+            )
+    return starts
+
+
+def _read(folders: Mapping[Place, Path]) -> dict[Place, Predictions]:
+    by_folder = {str(folder): predictions.read(folder) for folder in folders.values()}
+    together = predictions.aligned(by_folder)
+    return {place: together[str(folder)] for place, folder in folders.items()}
+
+
+def _of(by_place: Mapping[Place, Any], fraction: float, name: str) -> list[Any]:
+    """Return the seeds' values of one fraction and initialisation, in one order."""
+    return [v for p, v in by_place.items() if p[:2] == (fraction, name)]
+
+
+def _rows(runs, used) -> list[dict[str, Any]]:
+    rows = []
+    for place, each in runs.items():
+        examples, patients = used[place]
+        whole = np.arange(len(each.names))
+        scores = {name: one(whole) for name, one in measures(each).items()}
+        known = {"training_examples": examples, "training_patients": patients}
+        rows.append({**place._asdict(), **known, **scores})
+    return rows
+
+
+def _range(counts) -> str:
+    low, *_, high = sorted([*(counts := list(counts)), *counts])
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _headline(metric, gains, means, names) -> str:
+    if not gains:
+        return f"{metric} of {names[0]}: {means[0][2]} with {means[0][0]} of labels."
+    fraction, pair, *_, gain = gains[0]
+    return f"With {fraction} of the labels, {metric} of {pair}: {gain}."
+
+
+def _means_table(metric, names, rows, seeds, count) -> dict[str, Any]:
+    columns = [
+        c for n in names for c in (f"{n}, mean ± deviation", f"{n}, 95 % interval")
+    ]
+    return {
+        "title": f"Test {metric} by share of the labels",
+        "note": f"{count} test examples; mean and deviation over {seeds} seeds, each "
+        "with its own subset of the labels; the interval of that mean is by bootstrap "
+        "over test patients.",
+        "columns": ["labels", "examples", *columns],
+        "rows": rows,
+    }
+
+
+def _gains_table(metric, rows) -> dict[str, Any]:
+    return {
+        "title": f"Paired differences of test {metric}",
+        "note": "The same subset and seed on both sides. The interval is of the mean "
+        "difference over seeds, by bootstrap over test patients; * leaves out 0.",
+        "columns": [
+            "labels",
+            "of",
+            "mean ± deviation over seeds",
+            "seeds above 0",
+            "difference (95 % interval)",
+        ],
+        "rows": rows,
+    }
