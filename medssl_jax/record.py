@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from medssl_jax.data.roles import TRAIN
 from medssl_jax.data.source import UNLABELLED, Source
 from medssl_jax.durations import Durations
+from medssl_jax.report.blocks import cell
 
 _PACKAGES = (
     "medssl_jax",
@@ -129,10 +130,12 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 def text_table(table: Mapping[str, Any]) -> str:
     """Lay out a table of results.json for a terminal."""
-    rows = [table["columns"], *table["rows"]]
-    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    rows = [
+        [cell(value) for value in row] for row in (table["columns"], *table["rows"])
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join(f"{cell!s:<{w}}" for cell, w in zip(row, widths, strict=True))
+        "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True))
         for row in rows
     ]
     rule = "  ".join("-" * w for w in widths)
