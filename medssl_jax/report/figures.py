@@ -14,7 +14,6 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colours, told apart by the colour-blind; the yellow is left out, for
 # it is not seen on white
@@ -57,16 +56,18 @@ def uri(figure: Figure, *, kind: str = "svg") -> str:
     return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw a function's figure in the report's style."""
+
     @wraps(draw)
-    def styled(*args, **kwargs):
+    def in_style(*args, **kwargs):
         with mpl.rc_context(_STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return in_style
 
 
-@_styled
+@styled
 def curves(title: str, lines: Sequence[Line], *, xlabel: str) -> Figure:
     """Draw curves over one axis."""
     figure = Figure(figsize=(4.6, 2.5), layout="constrained")
@@ -96,7 +97,7 @@ def moving_average(
     return x[size // 2 : len(x) - size // 2], mean
 
 
-@_styled
+@styled
 def spectrum(embeddings: Mapping[str, Float[np.ndarray, "n d"]]) -> Figure:
     """Draw the singular values of centred embeddings, the largest of each as 1."""
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
@@ -113,7 +114,7 @@ def spectrum(embeddings: Mapping[str, Float[np.ndarray, "n d"]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def scatter(
     title: str,
     points: Float[np.ndarray, "n 2"],
@@ -143,7 +144,7 @@ def scatter(
     return figure
 
 
-@_styled
+@styled
 def roc(
     operating: Mapping[str, tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
 ) -> Figure:
@@ -160,75 +161,7 @@ def roc(
     return figure
 
 
-class Band(NamedTuple):
-    """Repeats at each x: `y` is (repeats, x)."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-
-
-@_styled
-def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
-    """Draw means over repeats, each in a band from the lowest to the highest."""
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for i, line in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
-        mean, low, high = line.y.mean(0), line.y.min(0), line.y.max(0)
-        axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
-        look = DASHES[i % len(DASHES)] + MARKERS[i % len(MARKERS)]
-        axes.plot(line.x, mean, look, color=colour, label=line.name, markersize=5)
-        for repeat in line.y:
-            axes.plot(line.x, repeat, ".", color=colour, alpha=0.45, markersize=4)
-    ticks = sorted({float(x) for line in lines for x in line.x})
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale="log", xticks=ticks)
-    axes.set_xticks([], minor=True)
-    axes.set_xticklabels([f"{tick:g}" for tick in ticks])
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-@_styled
-def heat_map(
-    values: Float[np.ndarray, "rows columns"],
-    *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    ylabel: str,
-    xlabel: str,
-    chosen: tuple[int, int],
-) -> Figure:
-    """Draw a table of losses, low ones dark; NaN is left white and crossed."""
-    size = (1.6 + 0.75 * len(columns), 1.1 + 0.5 * len(rows))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    # from the chosen to the median: one loss of 80 would leave the rest one colour
-    low, high = np.nanmin(values), max(np.nanmedian(values), np.nanmin(values) + 1e-9)
-    axes.imshow(values, cmap="Blues_r", vmin=low, vmax=high + (high - low), aspect=0.7)
-    for i, j in np.ndindex(*values.shape):
-        loss, best = values[i, j], (i, j) == chosen
-        dark = loss < low + 0.8 * (high - low)
-        axes.text(
-            j,
-            i,
-            "×" if np.isnan(loss) else f"{loss:.3g}",
-            color="white" if dark else "black",
-            weight="bold" if best else "normal",
-            ha="center",
-            va="center",
-        )
-    i, j = chosen
-    frame = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 2.5}
-    axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(visible=False)
-    return figure
-
-
-@_styled
+@styled
 def views(
     panels: Mapping[str, Sequence[Float[np.ndarray, "_ _ *c"]]], *, width: float
 ) -> Figure:

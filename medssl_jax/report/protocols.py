@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medssl_jax.report import figures, sections
+from medssl_jax.report import figures, protocol_figures, sections
 from medssl_jax.report.blocks import Gallery, Picture, Section
 from medssl_jax.report.run import Run
 
@@ -13,7 +13,7 @@ def label_curves(run: Run) -> Section | None:
         return None
     found = run.results["label_curves"]
     lines = [
-        figures.Band(
+        protocol_figures.Band(
             curve["name"],
             100 * np.array(curve["fractions"]),
             np.array(curve["scores"], float).T,
@@ -27,7 +27,9 @@ def label_curves(run: Run) -> Section | None:
         for line in lines
     )
     picture = Picture(
-        figures.uri(figures.bands(lines, xlabel="labels used, %", ylabel=metric)),
+        figures.uri(
+            protocol_figures.bands(lines, xlabel="labels used, %", ylabel=metric)
+        ),
         f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
         f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
         "the highest; points: each seed.",
@@ -48,7 +50,7 @@ def grid(run: Run) -> Section | None:
     chosen = np.unravel_index(int(np.nanargmin(loss)), shape)
     labels = [[v if v == "" else f"{v:.2g}" for v in axis] for axis in values]
     words = [name.replace("_", " ").replace("peak", "learning rate") for name in names]
-    figure = figures.heat_map(
+    figure = protocol_figures.heat_map(
         loss.T,
         rows=labels[1],
         columns=labels[0],

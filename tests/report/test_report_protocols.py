@@ -7,7 +7,7 @@ import pytest
 
 from medssl_jax import grid, label_efficiency
 from medssl_jax.predictions import Predictions
-from medssl_jax.report import figures
+from medssl_jax.report import protocol_figures
 from medssl_jax.report.build import build
 from medssl_jax.report.protocols import SECTIONS, label_curves
 from medssl_jax.report.run import read_run
@@ -115,11 +115,17 @@ def test_the_interval_of_a_gain_over_seeds_is_that_of_the_mean_difference():
 
 def test_a_loss_far_off_does_not_take_the_colours_of_the_others():
     losses = np.array([[0.4, 0.5, 0.6, 90.0, np.nan]])
-    figure = figures.heat_map(
+    figure = protocol_figures.heat_map(
         losses, rows=[""], columns=list("abcde"), ylabel="", xlabel="", chosen=(0, 0)
     )
     (axes,) = figure.axes
     (image,) = axes.images
     shades = [image.cmap(image.norm(loss))[0] for loss in losses[0, :4]]
     assert shades[2] - shades[0] > 0.3 and shades[3] == shades[-1]
-    assert [text.get_text() for text in axes.texts] == ["0.4", "0.5", "0.6", "90", "×"]
+    assert [text.get_text() for text in axes.texts] == [
+        "0.400",
+        "0.500",
+        "0.600",
+        "90",
+        "×",
+    ]
