@@ -77,7 +77,7 @@ def published(source: dict) -> ConfigDict:
         cache="",
         on_error="raise",
         balance="oversample",
-        label_fraction=1.0,  # by patient; epochs go on counting the whole set
+        label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.splits = dict(validation=dict(fraction=0.1), test=dict(split="valid"))

@@ -57,8 +57,13 @@ def prepare(config: ConfigDict, workdir: Path) -> ConfigDict:
 
     What was compiled is kept in the protocol's folder too, unless JAX was told where:
     its runs differ in little.
+
+    Raises:
+      ConfigError: if the experiment is no training, or is to be repeated less than once.
     """
     experiment = config.experiment
+    if config.repeats < 1:
+        raise ConfigError(f"config.repeats is {config.repeats}; use 1 or more")
     if experiment.command != "train":
         raise ConfigError(f"config.experiment is no training: {experiment.command}")
     if jax.config.jax_compilation_cache_dir is None:

@@ -70,10 +70,8 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         folder=workdir,
         **loader,
     )
-    # An epoch counts the whole labelled set, of which `label_fraction` is fed more
-    # often: a small fraction is trained with as many updates, not just for less long.
     durations = Durations(
-        round(len(sources[roles.TRAIN]) / loader.get("label_fraction", 1.0)),
+        len(sources[roles.TRAIN]),
         config.batch_size,
         config.micro_batch_size,
         config.train_epochs,

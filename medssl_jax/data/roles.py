@@ -12,7 +12,7 @@ from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Source, Subset
 from medssl_jax.data.splits import by_patient, check_disjoint, oversample
-from medssl_jax.data.subsets import nested
+from medssl_jax.data.subsets import nested, repeated
 from medssl_jax.errors import ConfigError
 
 TRAIN = "train"
@@ -43,7 +43,8 @@ def sources(
       balance: "oversample" repeats the training examples of rare labels, "" not.
       seed: of the label fraction and of oversampling.
       folder: of the run.
-      label_fraction: how much of the training labels is used, by patient.
+      label_fraction: how much of the training labels is used, by patient; its
+        examples are repeated, so that an epoch is as long as with all.
       split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
         alone are compared on the same examples only if they share it.
 
@@ -63,17 +64,34 @@ def sources(
             found[role] = Subset(found[TRAIN], held_out)
             found[TRAIN] = Subset(found[TRAIN], rest)
     check_disjoint(found)
-    if label_fraction != 1.0:
-        chosen = nested(found[TRAIN], label_fraction, seed)
-        found[TRAIN] = Subset(found[TRAIN], chosen)
-    if balance == "oversample":
-        if found[TRAIN].labels is None:
-            raise ConfigError("data.balance needs labels; the training data has none")
-        indices = oversample(np.asarray(found[TRAIN].labels), seed)
-        found[TRAIN] = Subset(found[TRAIN], indices)
-    elif balance:
-        raise ConfigError(f"data.balance {balance!r} is unknown; known: oversample")
+    if balance or label_fraction != 1.0:
+        fed = _fed(found[TRAIN], balance, label_fraction, seed)
+        found[TRAIN] = Subset(found[TRAIN], fed)
     return found
+
+
+def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.ndarray:
+    """Return the indices of one epoch, which is as long for each fraction of labels.
+
+    So fewer labels are fed more often, and not also trained on for less long.
+    """
+
+    def balanced(indices):
+        if not balance:
+            return indices
+        if balance != "oversample":
+            text = f"data.balance {balance!r} is unknown; known: oversample"
+            raise ConfigError(text)
+        if train.labels is None:
+            text = "data.balance needs labels; the training data has none"
+            raise ConfigError(text)
+        return indices[oversample(np.asarray(train.labels)[indices], seed)]
+
+    whole = balanced(np.arange(len(train)))
+    if label_fraction == 1.0:
+        return whole
+    few = balanced(nested(train, label_fraction, seed))
+    return repeated(few, len(whole), seed)
 
 
 class _Open:

@@ -1,4 +1,4 @@
-"""Which labelled examples a smaller label budget holds."""
+"""Which labelled examples a smaller label budget holds, and how often they are fed."""
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -38,10 +38,19 @@ def nested(source: Source, fraction: float, seed: int) -> Int[np.ndarray, "_"]:
     chosen = np.zeros(len(stratum), bool)
     for members in (np.flatnonzero(stratum == s) for s in np.unique(stratum)):
         # a generator per class: its order holds whatever the other classes are
-        rng = np.random.default_rng([seed, 1 + int(stratum[members[0]])])
+        rng = np.random.default_rng([seed, 1, 1 + int(stratum[members[0]])])
         count = max(1, round(fraction * len(members)))
         chosen[rng.permutation(members)[:count]] = True
     return labelled[chosen[patient]]
+
+
+def repeated(
+    indices: Int[np.ndarray, "_"], count: int, seed: int
+) -> Int[np.ndarray, "_"]:
+    """Repeat all as often until there are `count`, the last time as many at random."""
+    rest = np.random.default_rng([seed, 0]).permutation(indices)
+    times = count // len(indices)
+    return np.concatenate([*[indices] * times, rest[: count % len(indices)]])
 
 
 def _known(labels: np.ndarray) -> Bool[np.ndarray, "n"]:
