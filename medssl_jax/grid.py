@@ -37,36 +37,28 @@ def run(config: ConfigDict, workdir: Path) -> None:
     began = time.time()
     experiment = prepare(config, workdir)
     cells = _cells(config.grid.to_dict())
-    folders = [workdir / "cells" / _name(cell) for cell in cells]
+    tried = {_name(cell): workdir / "cells" / _name(cell) for cell in cells}
     tested = experiment.evaluation.to_dict()
     outcomes = []
-    for cell, folder in zip(cells, folders, strict=True):
+    for cell, folder in zip(cells, tried.values(), strict=True):
         trial = vary(experiment, _changes(cell))
         trial.evaluation = ConfigDict({"name": "validation", "of": tested})
-        found = complete(trial, folder, within=workdir)
-        outcomes.append(_values(found))
+        outcomes.append(_values(complete(trial, folder, within=workdir)))
     best = choose([outcome.get(_LOSS, math.nan) for outcome in outcomes])
     chosen = vary(experiment, _changes(cells[best]))
-    seeds = [experiment.seed + i for i in range(config.repeats)]
-    repeats = [workdir / "repeats" / str(seed) for seed in seeds]
-    for seed, folder in zip(seeds, repeats, strict=True):
+    repeats = {}
+    for seed in range(experiment.seed, experiment.seed + config.repeats):
+        folder = repeats[str(seed)] = workdir / "repeats" / str(seed)
         found = complete(vary(chosen, {"seed": seed}), folder, within=workdir)
         if "diverged" in found:
             raise UserError(f"{folder} diverged: {found['diverged']}")
     if jax.process_index() != 0:
         return
-    runs = {
-        str(seed): predictions.read(f) for seed, f in zip(seeds, repeats, strict=True)
-    }
-    results = summarise(
-        cells, outcomes, best, predictions.aligned(runs), seed=experiment.seed
-    )
-    rows = [{**cell, **outcome} for cell, outcome in zip(cells, outcomes, strict=True)]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    protocol.write_csv(
-        workdir / "grid.csv", [{c: row.get(c, "") for c in columns} for row in rows]
-    )
-    facts = protocol.facts_of([*folders, *repeats])
+    runs = {seed: predictions.read(folder) for seed, folder in repeats.items()}
+    runs = predictions.aligned(runs)
+    results = summarise(cells, outcomes, best, runs, seed=experiment.seed)
+    _write_csv(workdir / "grid.csv", cells, outcomes)
+    facts = protocol.facts_of([*tried.values(), *repeats.values()])
     protocol.finish(config, workdir, results, facts, began)
 
 
@@ -94,40 +86,45 @@ def summarise(
     seed: int,
 ) -> dict[str, Any]:
     """Return what results.json holds; `runs` are the repeats, by their seed."""
-    first = next(iter(runs.values()))
-    measured = {name: measures(each) for name, each in runs.items()}
-    whole = np.arange(len(first.names))
-    values, rows = {}, []
-    for metric in measures(first):
-        several = [measured[name][metric] for name in runs]
-        each = [one(whole) for one in several]
-        mean = resampled(mean_of(several), len(whole), groups=first.patients, seed=seed)
-        values[metric] = {**mean._asdict(), "repeats": each}
-        rows.append([metric, *each, protocol.mean_and_deviation(each), mean.text()])
-    repeats = {
-        "title": "Test, the chosen setting trained anew",
-        "note": f"{len(whole)} examples, one column for each seed; ± is the deviation "
-        "over seeds; the 95 % interval of the mean is by bootstrap over patients.",
-        "columns": [
-            "metric",
-            *(f"seed {name}" for name in runs),
-            "mean ± deviation",
-            "mean (95 % interval)",
-        ],
-        "rows": rows,
-    }
-    main = main_metric(first)
+    values, table = _repeats(runs, seed)
+    main = main_metric(next(iter(runs.values())))
+    mean = Interval(*(values[main][field] for field in Interval._fields))
     chosen = ", ".join(f"{name} {value:g}" for name, value in cells[best].items())
-    mean = Interval(*(values[main][k] for k in Interval._fields))
     return {
         "headline": f"Chosen on validation: {chosen}. Test {main} {mean.text()}, the "
         f"mean of {len(runs)} repeats.",
-        "tables": [repeats, _grid_table(cells, outcomes, best)],
+        "tables": [table, _grid_table(cells, outcomes, best)],
         "roc": [],
         "values": values,
         "chosen": dict(cells[best]),
         "grid": _heat_map(cells, outcomes),
     }
+
+
+def _repeats(
+    runs: Mapping[str, Predictions], seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return each metric's mean over the repeats with its interval, and their table."""
+    first = next(iter(runs.values()))
+    measured = [measures(each) for each in runs.values()]
+    whole = np.arange(len(first.names))
+    values, rows = {}, []
+    for metric in measures(first):
+        several = [each[metric] for each in measured]
+        scores = [one(whole) for one in several]
+        mean = resampled(mean_of(several), len(whole), groups=first.patients, seed=seed)
+        values[metric] = {**mean._asdict(), "repeats": scores}
+        deviation = protocol.mean_and_deviation(scores)
+        rows.append([metric, *scores, deviation, mean.text()])
+    means = "mean ± deviation", "mean (95 % interval)"
+    table = {
+        "title": "Test, the chosen setting trained anew",
+        "note": f"{len(whole)} examples, one column for each seed; ± is the deviation "
+        "over seeds; the 95 % interval of the mean is by bootstrap over patients.",
+        "columns": ["metric", *(f"seed {name}" for name in runs), *means],
+        "rows": rows,
+    }
+    return values, table
 
 
 def _cells(grid: Mapping[str, Sequence[float]]) -> list[Cell]:
@@ -187,3 +184,10 @@ def _heat_map(cells, outcomes) -> dict[str, Any]:
         "axes": axes,
         "loss": [loss[at] for at in itertools.product(*axes.values())],
     }
+
+
+def _write_csv(path: Path, cells, outcomes) -> None:
+    """Write a row for each cell; a diverged one's metrics are empty."""
+    rows = [{**cell, **outcome} for cell, outcome in zip(cells, outcomes, strict=True)]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    protocol.write_csv(path, [{c: row.get(c, "") for c in columns} for row in rows])

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,15 @@ from ml_collections import ConfigDict
 from medssl_jax import predictions, protocol
 from medssl_jax.compare import difference, shown
 from medssl_jax.errors import ConfigError, UserError
-from medssl_jax.evals.bootstrap import resampled
+from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.experiment import complete, prepare, vary
-from medssl_jax.predictions import Predictions, main_metric, mean_of, measures
+from medssl_jax.predictions import (
+    Measure,
+    Predictions,
+    main_metric,
+    mean_of,
+    measures,
+)
 
 
 class Place(NamedTuple):
@@ -82,56 +88,94 @@ def summarise(
     mean over seeds of the metric (or of its paired difference) is taken anew on each
     bootstrap resample. Deviations speak of other seeds and subsets.
     """
-    first = next(iter(runs.values()))
-    metric = main_metric(first)
-    measured = {place: measures(each)[metric] for place, each in runs.items()}
-    whole = np.arange(len(first.names))
-    scores = {place: one(whole) for place, one in measured.items()}
-    fractions = sorted({place.fraction for place in runs})
-    names = list(dict.fromkeys(place.initialisation for place in runs))
+    study = _study(runs, seed)
     means, gains, values = [], [], {}
-    for fraction in fractions:
-        several = {n: _of(measured, fraction, n) for n in names}
-        each = {n: _of(scores, fraction, n) for n in names}
-        known = [used[p] for p in used if p.fraction == fraction]
-        row = [f"{fraction:.0%}", _range(e for e, _ in known)]
-        for name in names:
-            mean = resampled(
-                mean_of(several[name]), len(whole), groups=first.patients, seed=seed
-            )
-            row += [protocol.mean_and_deviation(each[name]), mean.text()]
-            values[f"{metric}, {name}, {fraction:g}"] = mean._asdict()
+    for fraction in study.fractions:
+        share = f"{fraction:.0%}"
+        row = [share, _range(used[p][0] for p in used if p.fraction == fraction)]
+        for name in study.names:
+            mean = _mean(study, fraction, name)
+            each = _of(study.scores, fraction, name)
+            row += [protocol.mean_and_deviation(each), mean.text()]
+            values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
         means.append(row)
-        for one, other in itertools.combinations(names, 2):
-            pair = mean_of(several[one]), mean_of(several[other])
-            gain = difference(*pair, first, seed=seed)
-            by_seed = np.subtract(each[one], each[other])
-            deviation = protocol.mean_and_deviation(by_seed)
-            better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
-            pair_name = f"{one} - {other}"
-            gains.append([f"{fraction:.0%}", pair_name, deviation, better, shown(gain)])
-            values[f"{metric}, {pair_name}, {fraction:g}"] = gain._asdict()
-    seeds = len({place.seed for place in runs})
+        for pair in itertools.combinations(study.names, 2):
+            gain, cells = _gain(study, fraction, *pair)
+            gains.append([share, *cells])
+            name = " - ".join(pair)
+            values[f"{study.metric}, {name}, {fraction:g}"] = gain._asdict()
     return {
-        "headline": _headline(metric, gains, means, names),
+        "headline": _headline(study, gains, means),
         "tables": [
-            _means_table(metric, names, means, seeds, len(whole)),
-            *([_gains_table(metric, gains)] if gains else []),
+            _means_table(study, means),
+            *([_gains_table(study, gains)] if gains else []),
         ],
         "roc": [],
         "values": values,
         "label_curves": {
-            "metric": metric,
-            "curves": [
-                {
-                    "name": name,
-                    "fractions": fractions,
-                    "scores": [_of(scores, fraction, name) for fraction in fractions],
-                }
-                for name in names
-            ],
+            "metric": study.metric,
+            "curves": [_curve(study, name) for name in study.names],
         },
     }
+
+
+class _Study(NamedTuple):
+    """Runs on the same test examples, measured by one metric.
+
+    measured: by place, the metric on any of the examples; scores: on all of them.
+    """
+
+    first: Predictions
+    metric: str
+    fractions: Sequence[float]
+    names: Sequence[str]
+    measured: Mapping[Place, Measure]
+    scores: Mapping[Place, float]
+    seed: int
+
+
+def _study(runs: Mapping[Place, Predictions], seed: int) -> _Study:
+    first = next(iter(runs.values()))
+    metric = main_metric(first)
+    measured = {place: measures(each)[metric] for place, each in runs.items()}
+    whole = np.arange(len(first.names))
+    return _Study(
+        first,
+        metric,
+        sorted({place.fraction for place in runs}),
+        list(dict.fromkeys(place.initialisation for place in runs)),
+        measured,
+        {place: one(whole) for place, one in measured.items()},
+        seed,
+    )
+
+
+def _mean(study: _Study, fraction: float, name: str) -> Interval:
+    return resampled(
+        mean_of(_of(study.measured, fraction, name)),
+        len(study.first.names),
+        groups=study.first.patients,
+        seed=study.seed,
+    )
+
+
+def _gain(
+    study: _Study, fraction: float, one: str, other: str
+) -> tuple[Interval, list[str]]:
+    """Return one - other with its interval, and the row of cells that tells it."""
+    pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
+    gain = difference(*pair, study.first, seed=study.seed)
+    by_seed = np.subtract(
+        _of(study.scores, fraction, one), _of(study.scores, fraction, other)
+    )
+    deviation = protocol.mean_and_deviation(by_seed)
+    better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
+    return gain, [f"{one} - {other}", deviation, better, shown(gain)]
+
+
+def _curve(study: _Study, name: str) -> dict[str, Any]:
+    scores = [_of(study.scores, fraction, name) for fraction in study.fractions]
+    return {"name": name, "fractions": study.fractions, "scores": scores}
 
 
 def _starts(initialisations: Mapping[str, str | None]) -> dict[str, str]:
@@ -169,34 +213,39 @@ def _rows(runs, used) -> list[dict[str, Any]]:
 
 
 def _range(counts) -> str:
-    low, *_, high = sorted([*(counts := list(counts)), *counts])
+    counts = list(counts)
+    low, high = min(counts), max(counts)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _headline(metric, gains, means, names) -> str:
+def _headline(study, gains, means) -> str:
     if not gains:
-        return f"{metric} of {names[0]}: {means[0][2]} with {means[0][0]} of labels."
-    fraction, pair, *_, gain = gains[0]
-    return f"With {fraction} of the labels, {metric} of {pair}: {gain}."
+        share, _, _, mean, *_ = means[0]
+        return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
+    share, pair, *_, gain = gains[0]
+    return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
 
 
-def _means_table(metric, names, rows, seeds, count) -> dict[str, Any]:
-    columns = [
-        c for n in names for c in (f"{n}, mean ± deviation", f"{n}, 95 % interval")
-    ]
+def _means_table(study, rows) -> dict[str, Any]:
+    seeds = len({place.seed for place in study.scores})
+    kinds = "mean ± deviation", "95 % interval"
     return {
-        "title": f"Test {metric} by share of the labels",
-        "note": f"{count} test examples; mean and deviation over {seeds} seeds, each "
-        "with its own subset of the labels; the interval of that mean is by bootstrap "
-        "over test patients.",
-        "columns": ["labels", "examples", *columns],
+        "title": f"Test {study.metric} by share of the labels",
+        "note": f"{len(study.first.names)} test examples; mean and deviation over "
+        f"{seeds} seeds, each with its own subset of the labels; the interval of that "
+        "mean is by bootstrap over test patients.",
+        "columns": [
+            "labels",
+            "examples",
+            *(f"{name}, {kind}" for name in study.names for kind in kinds),
+        ],
         "rows": rows,
     }
 
 
-def _gains_table(metric, rows) -> dict[str, Any]:
+def _gains_table(study, rows) -> dict[str, Any]:
     return {
-        "title": f"Paired differences of test {metric}",
+        "title": f"Paired differences of test {study.metric}",
         "note": "The same subset and seed on both sides. The interval is of the mean "
         "difference over seeds, by bootstrap over test patients; * leaves out 0.",
         "columns": [
