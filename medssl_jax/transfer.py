@@ -83,18 +83,18 @@ def _matched(source: Source, config: ConfigDict, classifier: Classifier) -> Sour
             "config.data has no labels to test with; give it some, or write features "
             "with configs/features.py"
         )
-    wanted = classifier.spec["label_names"]
-    of_findings = np.ndim(source.labels) == 2
-    if of_findings != bool(wanted):
-        kinds = "one class for each example", "several findings"
-        raise ConfigError(
-            f"config.data has {kinds[of_findings]}, the classifier {kinds[bool(wanted)]}"
-        )
-    if wanted:
+    method = classifier.spec["method"]
+    to_tell = method.get("findings", 0)  # 0, or a classifier of classes
+    kinds = "one class for each example", "several findings"
+    here = np.ndim(source.labels) == 2
+    if here != bool(to_tell):
+        text = f"config.data has {kinds[here]}, the classifier {kinds[not here]}"
+        raise ConfigError(text)
+    if to_tell:
+        wanted = classifier.spec["label_names"]
         matched = relabel.findings(source, source.label_names, wanted)
     else:
-        count = classifier.spec["method"]["classes"]
-        matched = relabel.classes(source, config.relabel, count)
+        matched = relabel.classes(source, config.relabel, method["classes"])
     found = labelled(matched)
     if found is None:
         raise ConfigError(f"config.relabel {config.relabel} leaves out every example")
