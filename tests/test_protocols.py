@@ -52,7 +52,7 @@ def label_efficiency(tmp_path_factory):
         initialisations__pretrained=encoder,
     )
     process = tiny_run.start(command)
-    tiny_run.wait_for(folder / "runs/random/0.5/0/checkpoints/5", process)
+    tiny_run.wait_for(folder / "runs/random/0.5/0/views.npz", process)
     process.kill()
     tiny_run.finish(process, -signal.SIGKILL)
     done = (folder / "runs/pretrained/0.5/0/results.json").stat().st_mtime_ns
