@@ -64,13 +64,13 @@ def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
     table = {
         "title": "Paired differences",
         "note": f"{len(whole)} test examples; 95 % intervals by bootstrap over "
-        "patients, both runs on the same ones.",
+        "patients, both runs on the same ones; * leaves out 0.",
         "columns": ["metric", "first", "second", "of first", "of second", "difference"],
         "rows": rows,
     }
     main = next((row for row in rows if row[0] == main_metric(first)), rows[0])
     return {
-        "headline": f"{main[0]} of {main[1]} - {main[2]}: {main[-1]}.",
+        "headline": f"{main[0]} of {main[1]} - {main[2]}: {main[-1].removesuffix(' *')}.",
         "tables": [table],
         "roc": _roc(runs),
         "values": values,

@@ -91,12 +91,13 @@ def summarise(
     study = _study(runs, seed)
     means, gains, values = [], [], {}
     for fraction in study.fractions:
-        share = f"{fraction:.0%}"
+        share = f"{100 * fraction:g} %"
         row = [share, _range(used[p][0] for p in used if p.fraction == fraction)]
         for name in study.names:
             mean = _mean(study, fraction, name)
             each = _of(study.scores, fraction, name)
-            row += [protocol.mean_and_deviation(each), mean.text()]
+            spread = protocol.mean_and_deviation(each)
+            row.append(f"{spread} ({mean.low:.3f} to {mean.high:.3f})")
             values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
         means.append(row)
         for pair in itertools.combinations(study.names, 2):
@@ -220,25 +221,20 @@ def _range(counts) -> str:
 
 def _headline(study, gains, means) -> str:
     if not gains:
-        share, _, _, mean, *_ = means[0]
+        share, _, mean, *_ = means[0]
         return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
     share, pair, *_, gain = gains[0]
-    return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
+    return f"With {share} of the labels, {study.metric} of {pair}: {gain.removesuffix(' *')}."
 
 
 def _means_table(study, rows) -> dict[str, Any]:
     seeds = len({place.seed for place in study.scores})
-    kinds = "mean ± deviation", "95 % interval"
     return {
         "title": f"Test {study.metric} by share of the labels",
         "note": f"{len(study.first.names)} test examples; mean and deviation over "
-        f"{seeds} seeds, each with its own subset of the labels; the interval of that "
-        "mean is by bootstrap over test patients.",
-        "columns": [
-            "labels",
-            "examples",
-            *(f"{name}, {kind}" for name in study.names for kind in kinds),
-        ],
+        f"{seeds} seeds, each with its own subset of the labels; in brackets the 95 % "
+        "interval of that mean, by bootstrap over test patients.",
+        "columns": ["labels", "examples", *study.names],
         "rows": rows,
     }
 
