@@ -169,7 +169,7 @@ def _gain(
     by_seed = np.subtract(
         _of(study.scores, fraction, one), _of(study.scores, fraction, other)
     )
-    deviation = protocol.mean_and_deviation(by_seed)
+    deviation = protocol.mean_and_deviation(by_seed.tolist())
     better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
     return gain, [f"{one} - {other}", deviation, better, shown(gain)]
 

@@ -35,7 +35,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     classifier = load_classifier(config.init_from)
-    host = HostTransform(**classifier.spec["host"])
+    settings = classifier.spec["host"].items()  # JSON has no tuples
+    host = HostTransform(**{k: tuple(v) if type(v) is list else v for k, v in settings})
     source = _matched(_open(config, host, workdir), config, classifier)
     if jax.process_index() != 0:
         return
