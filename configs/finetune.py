@@ -108,6 +108,8 @@ def published(source: dict) -> ConfigDict:
         on_error="raise",
         balance="",
         sampler="shuffled",
+        label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
+        split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.data.resize = (256,)  # the shorter side
     config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))

@@ -79,6 +79,8 @@ def published(source: dict) -> ConfigDict:
         on_error="raise",
         balance="oversample",
         sampler="shuffled",
+        label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
+        split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.splits = dict(validation=dict(fraction=0.1), test=dict(split="valid"))
     config.evaluation = dict(name="classify", classes=2)

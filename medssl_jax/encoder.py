@@ -8,22 +8,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from medssl_jax import resolve
+from medssl_jax import export, resolve
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.models.convert import from_torchvision
 from medssl_jax.models.network import Network
 from medssl_jax.state import to_unit
 from medssl_jax.views.compose import compose
-
-_FORMAT = 1
-_WEIGHTS, _SPEC = "weights.safetensors", "encoder.json"
 
 
 class Encoder:
@@ -44,11 +39,7 @@ class Encoder:
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and encoder.json into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = flatten_dict(jax.tree.map(np.asarray, self.variables), sep="/")
-        save_file(tensors, folder / _WEIGHTS)
-        spec = {"format": _FORMAT, **self.spec}
-        (folder / _SPEC).write_text(json.dumps(spec, indent=2))
+        export.write(folder, "encoder", self.variables, self.spec)
 
 
 def load_encoder(path: str | Path) -> Encoder:
@@ -57,17 +48,8 @@ def load_encoder(path: str | Path) -> Encoder:
     Raises:
       DataError: if there is none, or its files are damaged or of another version.
     """
-    folder = _folder(Path(path))
-    try:
-        spec = json.loads((folder / _SPEC).read_text())
-        tensors = load_file(folder / _WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(folder, f"the encoder cannot be read: {error}") from error
-    if spec.pop("format", None) != _FORMAT:
-        raise DataError(folder / _SPEC, f"its format is not {_FORMAT}")
-    # an empty collection has no tensors
-    variables = {"batch_stats": {}} | unflatten_dict(tensors, sep="/")
-    return Encoder(jax.tree.map(jnp.asarray, variables), spec)
+    variables, spec = export.read(Path(path), "encoder")
+    return Encoder({"batch_stats": {}} | variables, spec)
 
 
 def initial_variables(
@@ -131,10 +113,3 @@ def _encode(key: str) -> Callable:
         return features
 
     return encode
-
-
-def _folder(path: Path) -> Path:
-    for folder in (path, path / "encoder"):
-        if (folder / _SPEC).is_file():
-            return folder
-    raise DataError(path, f"holds no encoder (no {_SPEC} here or in encoder/)")

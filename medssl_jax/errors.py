@@ -9,6 +9,10 @@ class ConfigError(UserError):
     """A field of the config cannot be used; the text names the field."""
 
 
+class Diverged(UserError):
+    """A training's numbers are no longer finite; the text says since when."""
+
+
 class DataError(UserError):
     """A file or row cannot be used: `path` names it, `reason` says why."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from medssl_jax.errors import UserError
+from medssl_jax.errors import Diverged
 
 LIMIT = 10  # micro-batches in a row
 
@@ -18,7 +18,7 @@ class Guard:
         """Take the metrics of micro-batch `step`, made of the examples `names`.
 
         Raises:
-          UserError: after `LIMIT` gradients in a row that were not finite.
+          Diverged: after `LIMIT` gradients in a row that were not finite.
         """
         if not metrics["skipped"]:
             self._in_a_row = 0
@@ -26,7 +26,7 @@ class Guard:
         self.total += 1
         self._in_a_row += 1
         if self._in_a_row == LIMIT:
-            raise UserError(
+            raise Diverged(
                 f"the gradient was not finite in {LIMIT} micro-batches in a row, the "
                 f"last at step {step}, of: {', '.join(names)}. The last checkpoint is "
                 "good. Look at these files, or lower the learning rate."

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from typing import Self
 
 import jax
 from jax.experimental import multihost_utils
@@ -25,7 +24,8 @@ class Interrupt:
             return multihost_utils.reached_preemption_sync_point(step)
         return self._asked
 
-    def __enter__(self) -> Self:
+    # beartype, which checks the tests' shapes, refuses Self outside its own classes
+    def __enter__(self) -> "Interrupt":  # noqa: PYI034
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and jax.process_count() == 1:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,5 @@
 """From flags to one call: python -m medssl_jax.main --config=configs/byol3d.py."""
 
-import importlib.util
 import logging
 import os
 import sys
@@ -10,7 +9,8 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from medssl_jax.errors import ConfigError, UserError
+from medssl_jax import resolve
+from medssl_jax.errors import UserError
 from medssl_jax.parallel import initialize_cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -28,16 +28,12 @@ def main(_) -> None:
     try:
         initialize_cluster()
         config = _CONFIG.value
-        if importlib.util.find_spec(f"medssl_jax.{config.command}") is None:
-            raise ConfigError(
-                f"command {config.command!r} is unknown: train, features or prepare"
-            )
+        run = resolve.command(config.command)
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
         workdir.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
             print(f"results: {workdir}", flush=True)
-        command = importlib.import_module(f"medssl_jax.{config.command}")
-        command.run(config, workdir)
+        run(config, workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if jax.distributed.is_initialized():

@@ -25,6 +25,7 @@ from medssl_jax.data.source import (
     has_findings,
 )
 from medssl_jax.durations import Durations
+from medssl_jax.report.blocks import cell
 
 _PACKAGES = (
     "medssl_jax",
@@ -56,9 +57,26 @@ def describe(
     config: ConfigDict, sources: Mapping[str, Source], durations: Durations
 ) -> dict[str, Any]:
     """Return what ran: command, versions, devices, data, durations."""
+    facts = provenance(config.name)
+    facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
+    return facts | {
+        "data": {role: summary(source) for role, source in sources.items()},
+        "durations": {
+            "epochs": durations.epochs,
+            "updates": durations.updates,
+            "micro-batches": durations.steps,
+            "samples per update": durations.batch_size,
+            "samples per micro-batch": durations.micro_batch_size,
+            "accumulation": durations.accumulation,
+        },
+    }
+
+
+def provenance(name: str) -> dict[str, Any]:
+    """Return what is known of any command: its line, versions and devices."""
     devices = jax.devices()
     return {
-        "name": config.name,
+        "name": name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
         "versions": {
@@ -68,17 +86,6 @@ def describe(
         "devices": {
             "devices": f"{len(devices)} x {devices[0].device_kind}",
             "processes": jax.process_count(),
-            "parallel": config.parallel,
-            "precision": config.precision,
-        },
-        "data": {role: summary(source) for role, source in sources.items()},
-        "durations": {
-            "epochs": durations.epochs,
-            "updates": durations.updates,
-            "micro-batches": durations.steps,
-            "samples per update": durations.batch_size,
-            "samples per micro-batch": durations.micro_batch_size,
-            "accumulation": durations.accumulation,
         },
     }
 
@@ -104,6 +111,7 @@ def summary(source: Source) -> dict[str, Any]:
     """Count a source's examples, patients and labels; None is not known."""
     found: dict[str, Any] = {
         "count": len(source),
+        "distinct": len({source.name(i) for i in range(len(source))}),
         "patients": None,
         "label_counts": None,
         "repeated_frames": None,
@@ -141,10 +149,12 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 def text_table(table: Mapping[str, Any]) -> str:
     """Lay out a table of results.json for a terminal."""
-    rows = [table["columns"], *table["rows"]]
-    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
+    rows = [
+        [cell(value) for value in row] for row in (table["columns"], *table["rows"])
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join(f"{cell!s:<{w}}" for cell, w in zip(row, widths, strict=True))
+        "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True))
         for row in rows
     ]
     rule = "  ".join("-" * w for w in widths)

@@ -1,6 +1,7 @@
 """Names in a config become functions: `byol` is `medssl_jax.methods.byol.byol`."""
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 
@@ -32,3 +33,24 @@ def factory(package: str, name: str) -> Callable:
     raise ConfigError(
         f"unknown name {name!r} in {kind}; known: {', '.join(known(package))}"
     )
+
+
+def command(name: str) -> Callable:
+    """Return `medssl_jax.NAME.run(config, workdir)`, what `config.command` names.
+
+    Raises:
+      ConfigError: if there is none; the text lists the commands that there are.
+    """
+    if importlib.util.find_spec(f"medssl_jax.{name}") is not None:
+        module = importlib.import_module(f"medssl_jax.{name}")
+        if hasattr(module, "run"):
+            return module.run
+    modules = pkgutil.iter_modules(importlib.import_module("medssl_jax").__path__)
+    # main defines flags, and defining them twice is an error
+    names = [m.name for m in modules if not m.ispkg and m.name != "main"]
+    commands = [
+        name
+        for name in names
+        if hasattr(importlib.import_module(f"medssl_jax.{name}"), "run")
+    ]
+    raise ConfigError(f"command {name!r} is unknown; known: {', '.join(commands)}")

@@ -38,6 +38,7 @@ _HOST = (
     "frames",
 )
 _LOADER = ("workers", "on_error", "cache", "balance", "sampler")
+_LABELS = ("label_fraction", "split_seed")  # of configs that train with labels
 
 
 class Task(NamedTuple):
@@ -71,6 +72,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     loader = {field: data.pop(field) for field in _LOADER}
     loader.pop("workers")
     order = loader.pop("sampler")
+    loader |= {field: data.pop(field) for field in _LABELS if field in data}
     sources = roles.sources(
         data,
         config.splits.to_dict(),

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from medssl_jax import record
 from medssl_jax.checkpoint import Checkpoints
+from medssl_jax.classifier import Classifier
 from medssl_jax.data.pipeline import Rows, train_batches
 from medssl_jax.data.roles import TRAIN
 from medssl_jax.encoder import Encoder
@@ -163,6 +164,11 @@ def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
     weights = _weights(state)
     variables = this.task.method.encoder(*weights)
     Encoder(variables, this.task.spec).save(this.workdir / "encoder")
+    if this.task.method.predict is not None:
+        spec = this.task.spec | {"method": this.config.method.to_dict()}
+        spec["evaluation"] = this.config.evaluation.to_dict()
+        spec["label_names"] = this.task.sources[TRAIN].label_names
+        Classifier(*weights, spec).save(this.workdir / "classifier")
     results = this.task.evaluator.final(*weights)
     record.write(this.workdir / "results.json", results)
     record.finish(this.workdir / "run.json", variables["params"], **outcome)

@@ -13,6 +13,7 @@ from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Source, Subset
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.data.splits import by_patient, check_disjoint, oversample
+from medssl_jax.data.subsets import nested, repeated
 from medssl_jax.errors import ConfigError
 
 TRAIN = "train"
@@ -28,6 +29,8 @@ def sources(
     balance: str,
     seed: int,
     folder: Path,
+    label_fraction: float = 1.0,
+    split_seed: int | None = None,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
@@ -39,8 +42,12 @@ def sources(
         them so ("" is none; a relative one lies in `folder`).
       on_error: "raise", or "skip", which records unusable files in `folder`.
       balance: "oversample" repeats the training examples of rare labels, "" not.
-      seed: of splits and oversampling.
+      seed: of the label fraction and of oversampling.
       folder: of the run.
+      label_fraction: how much of the training labels is used, by patient; its
+        examples are repeated, so that an epoch is as long as with all.
+      split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
+        alone are compared on the same examples only if they share it.
 
     Raises:
       ConfigError: for an unknown source or setting.
@@ -48,23 +55,44 @@ def sources(
     """
     open_source = _Open(prepare, cache and str(folder / cache), on_error, folder)
     found = {TRAIN: open_source(source)}
+    split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
         settings = dict(settings)
         if "fraction" not in settings:
             found[role] = open_source({**source, **settings})
         elif fraction := settings.pop("fraction"):
-            rest, held_out = by_patient(found[TRAIN], fraction, seed)
+            rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
             found[role] = Subset(found[TRAIN], held_out)
             found[TRAIN] = Subset(found[TRAIN], rest)
     check_disjoint(found)
-    if balance == "oversample":
-        if found[TRAIN].labels is None:
-            raise ConfigError("data.balance needs labels; the training data has none")
-        indices = oversample(np.asarray(found[TRAIN].labels), seed)
-        found[TRAIN] = Subset(found[TRAIN], indices)
-    elif balance:
-        raise ConfigError(f"data.balance {balance!r} is unknown; known: oversample")
+    if balance or label_fraction != 1.0:
+        fed = _fed(found[TRAIN], balance, label_fraction, seed)
+        found[TRAIN] = Subset(found[TRAIN], fed)
     return found
+
+
+def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.ndarray:
+    """Return the indices of one epoch, which is as long for each fraction of labels.
+
+    So fewer labels are fed more often, and not also trained on for less long.
+    """
+
+    def balanced(indices):
+        if not balance:
+            return indices
+        if balance != "oversample":
+            text = f"data.balance {balance!r} is unknown; known: oversample"
+            raise ConfigError(text)
+        if train.labels is None:
+            text = "data.balance needs labels; the training data has none"
+            raise ConfigError(text)
+        return indices[oversample(np.asarray(train.labels)[indices], seed)]
+
+    whole = balanced(np.arange(len(train)))
+    if label_fraction == 1.0:
+        return whole
+    few = balanced(nested(train, label_fraction, seed))
+    return repeated(few, len(whole), seed)
 
 
 class _Open:

@@ -87,7 +87,7 @@ def _write_examples(folder, split, source, kept):
 
 def _label_names(source):
     """Return the findings' names, where a source has them."""
-    names = getattr(source, "label_names", None)
+    names = source.label_names
     return None if names is None else list(names)
 
 

@@ -82,6 +82,23 @@ def paired_difference(
     return _bootstrap(on, members, confidence, resamples, seed)
 
 
+def resampled(
+    statistic: Callable[[Int[np.ndarray, "_"]], float],
+    count: int,
+    *,
+    groups: Groups | None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int,
+) -> Interval:
+    """Return any statistic of some of `count` examples with its bootstrap interval.
+
+    It gets the indices of the examples that were drawn. Otherwise as `interval`.
+    """
+    members = _members(groups, count)
+    return _bootstrap(statistic, members, confidence, resamples, seed)
+
+
 def _members(groups, count: int) -> list[Int[np.ndarray, "_"]]:
     """Return the examples of each group."""
     if groups is None:

@@ -1,18 +1,23 @@
 """One self-contained page about a run, from the files in its folder."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medssl_jax.report.blocks import cell, is_number
-from medssl_jax.report.run import read_run
+from medssl_jax.report.blocks import Section, cell, is_number
+from medssl_jax.report.run import Run, read_run
 from medssl_jax.report.sections import SECTIONS, summary
 
 
-def build(workdir: str | Path) -> Path:
+def build(
+    workdir: str | Path,
+    *,
+    sections: Sequence[Callable[[Run], Section | None]] = SECTIONS,
+) -> Path:
     """Write report.html into a run folder and return its path.
 
-    It opens offline, loads nothing and runs no script. What the folder lacks, its
+    It has the sections that are not None. It opens offline, loads nothing and runs no script. What the folder lacks, its
     section says; the same files give the same bytes.
 
     Raises:
@@ -23,7 +28,7 @@ def build(workdir: str | Path) -> Path:
     text = page.render(
         name=run.name,
         summary=summary(run),
-        sections=[section(run) for section in SECTIONS],
+        sections=[made for section in sections if (made := section(run))],
     )
     path = Path(workdir) / "report.html"
     draft = path.with_suffix(".tmp")  # a kill leaves the old report or the new one

@@ -56,16 +56,18 @@ def uri(figure: Figure, *, kind: str = "svg") -> str:
     return f"data:image/{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw a function's figure in the report's style."""
+
     @wraps(draw)
-    def styled(*args, **kwargs):
+    def in_style(*args, **kwargs):
         with mpl.rc_context(_STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return in_style
 
 
-@_styled
+@styled
 def curves(title: str, lines: Sequence[Line], *, xlabel: str) -> Figure:
     """Draw curves over one axis."""
     figure = Figure(figsize=(4.6, 2.5), layout="constrained")
@@ -95,7 +97,7 @@ def moving_average(
     return x[size // 2 : len(x) - size // 2], mean
 
 
-@_styled
+@styled
 def spectrum(embeddings: Mapping[str, Float[np.ndarray, "n d"]]) -> Figure:
     """Draw the singular values of centred embeddings, the largest of each as 1."""
     figure = Figure(figsize=(4.6, 2.8), layout="constrained")
@@ -112,7 +114,7 @@ def spectrum(embeddings: Mapping[str, Float[np.ndarray, "n d"]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def scatter(
     title: str,
     points: Float[np.ndarray, "n 2"],
@@ -146,7 +148,7 @@ def scatter(
     return figure
 
 
-@_styled
+@styled
 def roc(
     operating: Mapping[str, tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]],
 ) -> Figure:
@@ -165,7 +167,7 @@ def roc(
     return figure
 
 
-@_styled
+@styled
 def views(
     panels: Mapping[str, Sequence[Float[np.ndarray, "_ _ *c"]]], *, width: float
 ) -> Figure:

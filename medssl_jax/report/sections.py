@@ -104,7 +104,8 @@ def what_ran(run: Run) -> Section:
         "Versions", ["package", "version"], list(facts["versions"].items())
     )
     rows = [[name, cell(value)] for name, value in rows]  # as text: to the left
-    return Section(title, [Table("Run", [], rows), data, versions])
+    tables = [Table("Run", [], rows), data, versions]
+    return Section(title, [table for table in tables if table.rows])
 
 
 def curves(run: Run) -> Section:

@@ -1,0 +1,39 @@
+"""How many labels a pretrained encoder saves: a curve for each initialisation.
+
+python -m medssl_jax.main --config=configs/label_efficiency.py \
+    --config.initialisations.pretrained=RUN
+python -m medssl_jax.main --config=configs/label_efficiency.py:finetune_mrnet:nifti \
+    --config.experiment.data.root=DIR --config.initialisations.pretrained=RUN
+
+The variant is another config's file and variant, which becomes `config.experiment`.
+An initialisation is a run, an encoder, torchvision's .safetensors, "" for random
+weights, None for none. Subsets of the labels are nested, stratified, by patient, and
+of one seed the same for each initialisation; all runs have one split and as many
+updates as with all labels. Kill it, start it again: it goes on.
+
+Published (arXiv:2101.05224): 10 to 90 % of the labels. The demo: four fractions, two
+initialisations, three seeds: 24 fine-tunings on phantoms. Not yet run.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from medssl_jax.experiment import load
+
+DEMO = "finetune_mrnet:demo"
+
+
+def get_config(variant: str = "demo") -> ConfigDict:
+    demo = variant == "demo"
+    config = ConfigDict()
+    config.command = "label_efficiency"
+    config.experiment = load(__file__, DEMO if demo else variant)
+    config.name = f"label-efficiency-{config.experiment.name}"
+    config.repeats = 3
+    tenths = tuple(i / 10 for i in range(1, 11))
+    config.fractions = (0.1, 0.25, 0.5, 1.0) if demo else tenths
+    config.initialisations = dict(
+        pretrained="runs/byol3d-demo" if demo else "",
+        random="",
+        other=config_dict.placeholder(str),
+    )
+    return config

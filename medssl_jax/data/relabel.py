@@ -1,0 +1,77 @@
+"""A source whose labels are named as a classifier of another source names its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medssl_jax.data.source import UNLABELLED, Record, Source
+from medssl_jax.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """The examples of `source` with other labels."""
+
+    source: Source
+    labels: np.ndarray
+    label_names: Sequence[str] | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Record:
+        return self.source[i]
+
+    def name(self, i: int) -> str:
+        return self.source.name(i)
+
+    def stamp(self, i: int) -> str:
+        return self.source.stamp(i)
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        return self.source.patients
+
+
+def classes(source: Source, relabel: Sequence[int], count: int) -> Relabelled:
+    """Call label k of a source class `relabel[k]`, or leave it out where that is -1.
+
+    Without `relabel`, a label is the class of its number.
+
+    Raises:
+      ConfigError: if a label has no class among `count`.
+    """
+    labels = np.asarray(source.labels)
+    highest = int(labels.max())
+    table = np.array(relabel or range(highest + 1), np.int64)
+    if len(table) <= highest or (table >= count).any() or (table < UNLABELLED).any():
+        raise ConfigError(
+            f"config.relabel {tuple(relabel)} does not give each label, 0 to {highest}"
+            f" here, a class of the classifier, 0 to {count - 1}; -1 leaves one out"
+        )
+    known = labels != UNLABELLED
+    new = np.where(known, table[np.where(known, labels, 0)], UNLABELLED)
+    return Relabelled(source, new, None)
+
+
+def findings(
+    source: Source, names: Sequence[str] | None, wanted: Sequence[str]
+) -> Relabelled:
+    """Put the findings of a source, called `names`, in the order of `wanted`.
+
+    One that the source does not have is unknown in all its examples.
+
+    Raises:
+      ConfigError: if none of them is there.
+    """
+    has = list(names or ())
+    if not set(has) & set(wanted):
+        raise ConfigError(
+            f"the classifier tells {', '.join(wanted)}; the labels of config.data have "
+            f"none of these, but {', '.join(has) or 'no names'}"
+        )
+    labels = np.asarray(source.labels)
+    absent = np.full(len(labels), UNLABELLED, labels.dtype)
+    columns = [labels[:, has.index(w)] if w in has else absent for w in wanted]
+    return Relabelled(source, np.stack(columns, axis=1), tuple(wanted))

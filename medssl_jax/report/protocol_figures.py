@@ -1,0 +1,84 @@
+"""Figures of protocols: curves with bands, and a grid of losses."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from medssl_jax.report.figures import COLOURS, DASHES, MARKERS, styled
+
+_FEW = 6  # values on an axis
+
+
+class Band(NamedTuple):
+    """Repeats at each x: `y` is (repeats, x)."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+@styled
+def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
+    """Draw means over repeats, each in a band from the lowest to the highest."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for i, line in enumerate(lines):
+        colour = COLOURS[i % len(COLOURS)]
+        mean, low, high = line.y.mean(0), line.y.min(0), line.y.max(0)
+        axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
+        look = DASHES[i % len(DASHES)] + MARKERS[i % len(MARKERS)]
+        axes.plot(line.x, mean, look, color=colour, label=line.name, markersize=5)
+        for repeat in line.y:
+            axes.plot(line.x, repeat, ".", color=colour, alpha=0.45, markersize=4)
+    ticks = sorted({float(x) for line in lines for x in line.x})
+    # few, far apart at the top: 10, 25, 50, 100; tenths would crowd there
+    scale = "log" if len(ticks) <= _FEW else "linear"
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=scale)
+    axes.set_xticks([], minor=True)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def heat_map(
+    values: Float[np.ndarray, "rows columns"],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    ylabel: str,
+    xlabel: str,
+    chosen: tuple[int, int],
+) -> Figure:
+    """Draw a table of losses, low ones dark; NaN is left white and crossed."""
+    size = (1.6 + 0.75 * len(columns), 1.1 + 0.5 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    # from the chosen to the median: one loss of 80 would leave the rest one colour
+    low, high = np.nanmin(values), max(np.nanmedian(values), np.nanmin(values) + 1e-9)
+    axes.imshow(values, cmap="Blues_r", vmin=low, vmax=high + (high - low), aspect=0.7)
+    for i, j in np.ndindex(*values.shape):
+        loss, best = values[i, j], (i, j) == chosen
+        dark = loss < low + 0.8 * (high - low)
+        axes.text(
+            j,
+            i,
+            "×" if np.isnan(loss) else f"{loss:.3f}" if loss < 10 else f"{loss:.3g}",
+            color="white" if dark else "black",
+            weight="bold" if best else "normal",
+            ha="center",
+            va="center",
+        )
+    i, j = chosen
+    frame = {"fill": False, "edgecolor": COLOURS[1], "linewidth": 2.5}
+    axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **frame))
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(visible=False)
+    axes.tick_params(left=any(rows))
+    return figure

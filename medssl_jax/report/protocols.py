@@ -1,0 +1,90 @@
+"""Sections on protocols: runs that were compared; None where there is nothing to say."""
+
+import numpy as np
+
+from medssl_jax.report import figures, protocol_figures, sections
+from medssl_jax.report.blocks import Gallery, Picture, Section
+from medssl_jax.report.run import Run
+
+
+def label_curves(run: Run) -> Section | None:
+    """Show the metric over the share of labels, a band for each initialisation."""
+    if run.results is None or "label_curves" not in run.results:
+        return None
+    found = run.results["label_curves"]
+    lines = [
+        protocol_figures.Band(
+            curve["name"],
+            100 * np.array(curve["fractions"]),
+            np.array(curve["scores"], float).T,
+        )
+        for curve in found["curves"]
+    ]
+    metric = f"test {found['metric']}"
+    told = "; ".join(
+        f"{line.name} {line.y[:, 0].mean():.3f} at {line.x[0]:g} % and "
+        f"{line.y[:, -1].mean():.3f} at {line.x[-1]:g} %"
+        for line in lines
+    )
+    picture = Picture(
+        figures.uri(
+            protocol_figures.bands(lines, xlabel="labels used, %", ylabel=metric)
+        ),
+        f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
+        f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
+        "the highest; points: each seed.",
+    )
+    return Section("Label efficiency", [Gallery([picture])])
+
+
+def grid(run: Run) -> Section | None:
+    """Show the validation loss of each cell of the grid."""
+    if run.results is None or "grid" not in run.results:
+        return None
+    axes = run.results["grid"]["axes"]
+    names, values = list(axes), list(axes.values())
+    if len(names) == 1:  # a row
+        names, values = ["", *names], [[""], *values]
+    shape = len(values[0]), len(values[1])
+    loss = np.array(run.results["grid"]["loss"], float).reshape(shape)
+    chosen = np.unravel_index(int(np.nanargmin(loss)), shape)
+    labels = [[v if v == "" else f"{v:.2g}" for v in axis] for axis in values]
+    words = [name.replace("_", " ").replace("peak", "learning rate") for name in names]
+    figure = protocol_figures.heat_map(
+        loss.T,
+        rows=labels[1],
+        columns=labels[0],
+        ylabel=words[1],
+        xlabel=words[0],
+        chosen=(int(chosen[1]), int(chosen[0])),
+    )
+    told = ", ".join(f"{n} {v}" for n, v in run.results["chosen"].items())
+    picture = Picture(
+        figures.uri(figure),
+        f"Validation loss over {loss.size} settings, lowest {np.nanmin(loss):.4g} at "
+        f"{told}; {int(np.isnan(loss).sum())} diverged.",
+        "Lowest validation loss of each run; framed: the chosen one; ×: diverged.",
+    )
+    return Section("Grid", [Gallery([picture])])
+
+
+def roc(run: Run) -> Section | None:
+    """Show the ROC curves where there are any."""
+    has = run.results is not None and run.results["roc"]
+    return sections.roc(run) if has else None
+
+
+def predictions(run: Run) -> Section | None:
+    """Show the first predictions where the protocol made some of its own."""
+    return None if run.predictions is None else sections.predictions(run)
+
+
+SECTIONS = [
+    label_curves,
+    grid,
+    sections.results,
+    roc,
+    sections.what_ran,
+    predictions,
+    sections.config,
+]

@@ -1,0 +1,34 @@
+"""Labels of one source in the words of another's classifier."""
+
+import numpy as np
+import pytest
+
+from medssl_jax.data.relabel import classes, findings
+from medssl_jax.data.source import UNLABELLED, Examples
+from medssl_jax.errors import ConfigError
+
+
+def source(labels):
+    names = [f"{i}" for i in range(len(labels))]
+    return Examples(names, lambda name: {"name": name}, np.array(labels))
+
+
+def test_classes_are_renamed_left_out_and_left_unknown():
+    found = classes(source([0, 1, 2, UNLABELLED, 1]), (2, UNLABELLED, 0), 3)
+    assert found.labels.tolist() == [2, UNLABELLED, 0, UNLABELLED, UNLABELLED]
+    assert len(found) == 5 and found[3] == {"name": "3"} and found.name(4) == "4"
+
+
+def test_without_a_table_a_label_is_the_class_of_its_number():
+    assert classes(source([1, 0, 1]), (), 2).labels.tolist() == [1, 0, 1]
+    with pytest.raises(ConfigError, match=r"config\.relabel \(\) .* 0 to 2 here"):
+        classes(source([1, 0, 2]), (), 2)
+
+
+def test_findings_are_matched_by_name_and_unknown_where_there_are_none():
+    data = source([[1, 0], [0, -1]])
+    found = findings(data, ("edema", "hernia"), ("nodule", "hernia", "edema"))
+    assert found.labels.tolist() == [[-1, 0, 1], [-1, -1, 0]]
+    assert found.label_names == ("nodule", "hernia", "edema")
+    with pytest.raises(ConfigError, match="tells nodule; .* but edema, hernia"):
+        findings(data, ("edema", "hernia"), ("nodule",))
