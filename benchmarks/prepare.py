@@ -81,7 +81,8 @@ def main(_) -> None:
     size = tuple(map(int, _SIZE.value))
     shape = tuple(n - n // 8 for n in size)
     host = HostTransform(shape=shape, frames="all", **HOST)
-    with tempfile.TemporaryDirectory() as name:
+    # a prefetching thread may still fill the cache when it is over
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         make(folder / "raw", _KIND.value, size, _COUNT.value)
         source = _SOURCE.value or SOURCES[_KIND.value]
