@@ -62,7 +62,7 @@ def make(folder: Path, kind: str, size: tuple[int, ...], count: int) -> None:
 
 
 def feed(settings: dict, host: HostTransform, cache: str, folder: Path):
-    """Return an endless iterator over batches, and its source's length."""
+    """Return a function that starts an endless iterator over batches."""
     source = roles.sources(
         settings,
         {},
@@ -74,14 +74,17 @@ def feed(settings: dict, host: HostTransform, cache: str, folder: Path):
         folder=folder,
     )[roles.TRAIN]
     rows = Rows(_BATCH.value, 0, 1)
-    return train_batches(source, host.draw, rows=rows, seed=0, workers=_WORKERS.value)
+    return lambda: train_batches(
+        source, host.draw, rows=rows, seed=0, workers=_WORKERS.value
+    )
 
 
 def main(_) -> None:
     size = tuple(map(int, _SIZE.value))
     shape = tuple(n - n // 8 for n in size)
     host = HostTransform(shape=shape, frames="all", **HOST)
-    with tempfile.TemporaryDirectory() as name:
+    # a prefetching thread may still fill the cache when it is over
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         make(folder / "raw", _KIND.value, size, _COUNT.value)
         source = _SOURCE.value or SOURCES[_KIND.value]
@@ -110,13 +113,15 @@ def compare(feeds: dict) -> None:
     """Time epochs of each in turn; check that all give the same batches."""
     steps = max(1, _COUNT.value // _BATCH.value)
     rates = {name: [] for name in feeds}
-    for timed in [False] + [True] * _ROUNDS.value:  # first, workers start, caches fill
+    for timed in [False] + [True] * _ROUNDS.value:  # first, the cache is filled
         last = []
-        for name, batches in feeds.items():
+        for name, start in feeds.items():
+            batches = start()  # anew: one that ran before has batches in store
             began = time.perf_counter()
             for _ in range(steps):
                 batch = next(batches)
             rate = steps * _BATCH.value / (time.perf_counter() - began)
+            batches.close()  # or it would fill its store while the next is timed
             if timed:
                 rates[name].append(rate)
             last.append(batch["image"].tobytes())
