@@ -25,6 +25,7 @@ from medssl_jax import prepare
 from medssl_jax.data import roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.data.sampler import sampler
 
 SOURCES = {"npy": "npy", "nifti": "nifti", "png": "images", "jpeg": "images"}
 _KIND = flags.DEFINE_enum("kind", "nifti", list(SOURCES), "files to make")
@@ -74,8 +75,9 @@ def feed(settings: dict, host: HostTransform, cache: str, folder: Path):
         folder=folder,
     )[roles.TRAIN]
     rows = Rows(_BATCH.value, 0, 1)
+    order = sampler("shuffled", source, batch_size=_BATCH.value, seed=0)
     return lambda: train_batches(
-        source, host.draw, rows=rows, seed=0, workers=_WORKERS.value
+        source, host.draw, sampler=order, rows=rows, seed=0, workers=_WORKERS.value
     )
 
 

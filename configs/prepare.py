@@ -27,6 +27,41 @@ SOURCES = {
     ),
     "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
     "medmnist": dict(name="medmnist", root="", split="train"),
+    "images": dict(
+        name="images", root="", labels="", unlisted="raise", channels="grey"
+    ),
+    "chexpert": dict(
+        name="chexpert",
+        root="",
+        split="train",
+        view="frontal",
+        findings=(
+            "Atelectasis",
+            "Cardiomegaly",
+            "Consolidation",
+            "Edema",
+            "Pleural Effusion",
+        ),
+        uncertain="ignore",
+        blank="zeros",
+    ),
+    "npz": dict(
+        name="npz",
+        root="",
+        images="images",
+        labels="labels",
+        patients="",
+        names="",
+        findings="",
+        channels_last=False,
+    ),
+    "phantom_slices": dict(
+        name="phantom_slices",
+        count=64,
+        seed=0,
+        size_pixels=(64, 64),
+        images_per_patient=(1, 4),
+    ),
     "tfds": dict(
         name="tfds",
         builder="",
@@ -37,9 +72,11 @@ SOURCES = {
         patient="",
     ),
 }
+FLAT = ("images", "chexpert", "npz", "phantom_slices")  # 2D unless data.shape says so
 # of the sources that have splits of their own; SHARDS has them under these names
 SPLITS = {
     "mrnet": dict(test=dict(split="valid")),
+    "chexpert": dict(test=dict(split="valid")),
     "medmnist": dict(validation=dict(split="val"), test=dict(split="test")),
 }
 
@@ -51,8 +88,9 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.command = "prepare"
     config.name = f"prepare-{variant}"
     config.data = SOURCES[variant] | dict(
-        shape=(32, 64, 64),  # only how many axes it has counts here
+        shape=(64,) * (2 if variant in FLAT else 3),  # only how many axes counts here
         spacing_mm=config_dict.placeholder(tuple),
+        resize=config_dict.placeholder(tuple),
         window="percentiles",
         percentiles=(0.5, 99.5),
         window_hu=config_dict.placeholder(tuple),

@@ -11,6 +11,7 @@ from medssl_jax import prepare
 from medssl_jax.data import roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.data.sampler import sampler
 
 ROOT = Path(__file__).parents[1]
 _HOST = {field.name for field in dataclasses.fields(HostTransform)}
@@ -92,8 +93,9 @@ def raw(found: ConfigDict) -> dict:
 
 
 def batches(opened, draw, count: int, *, workers: int = 0) -> list[dict]:
-    rows = Rows(4, 0, 1)
+    source, rows = opened[roles.TRAIN], Rows(4, 0, 1)
+    order = sampler("shuffled", source, batch_size=4, seed=3)
     iterator = train_batches(
-        opened[roles.TRAIN], draw, rows=rows, seed=3, workers=workers
+        source, draw, sampler=order, rows=rows, seed=3, workers=workers
     )
     return [next(iterator) for _ in range(count)]

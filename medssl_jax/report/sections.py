@@ -44,9 +44,10 @@ def results(run: Run) -> Section:
         return Section(title, [missing("results.json", "there are no tables")])
     tables = [
         Table(table["title"], table["columns"], table["rows"], table["note"])
-        for table in run.results["tables"]
+        for table in run.results.get("tables", [])
     ]
-    return Section(title, tables)
+    unscored = missing("scores", "there are no tables", where="The evaluation")
+    return Section(title, tables or [unscored])
 
 
 def roc(run: Run) -> Section:

@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 
 from medssl_jax.report import embedding, figures, projection
 from medssl_jax.report.blocks import cell
+from medssl_jax.report.build import build
 from medssl_jax.report.curves import training_curves
 from medssl_jax.report.figures import moving_average
 from medssl_jax.report.projection import projections
@@ -80,6 +81,12 @@ def test_a_collapsed_run_is_told_first_and_set_apart(run_folder):
     assert words.tone == "bad"
     assert words.text.startswith("Collapsed: all inputs get nearly one embedding")
     assert embedding.embedding(run).blocks[0] == words
+
+
+def test_a_run_without_labels_has_no_tables_and_says_so(run_folder):
+    _change_results(run_folder, lambda results: results.pop("tables"))
+    page = build(run_folder).read_text()
+    assert "there are no tables" in page
 
 
 def test_curves_of_one_class_are_left_out(run_folder):
