@@ -8,8 +8,8 @@ demo   phantom knees, five minutes on two CPU cores; ends with a table of AUCs.
 mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS .2,
        cosine, 200 epochs). Not yet run: MRNet is not to be had here.
 nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
-       one's own volumes at 32 x 64 x 64; set data.shape and data.spacing_mm to the
-       anatomy, data.window=hu and data.window_hu for CT.
+       one's own volumes at 32 x 64 x 64 (medmnist: 28^3); set data.shape and
+       data.spacing_mm to the anatomy, data.window=hu and data.window_hu for CT.
 
 Reproduces BYOLMed3D (2022), and BYOL (arXiv:2006.07733) where it is silent.
 """
@@ -39,7 +39,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     if variant == "demo":
         demo(config)
     elif variant != "mrnet":
-        own_scans(config)
+        own_scans(config, variant)
     return config
 
 
@@ -106,14 +106,16 @@ def view(size: tuple[int, int], blur: float) -> dict:
     )
 
 
-def own_scans(config: ConfigDict) -> None:
-    """Any volumes: isotropic crops, windowed by percentiles."""
-    config.data.update(
-        shape=(32, 64, 64), frames="all", window="percentiles", workers=2
-    )
-    config.data.cache = "cache"
-    config.views.first = view(size=(64, 64), blur=0.6)
-    config.views.second = view(size=(64, 64), blur=0.4)
+def own_scans(config: ConfigDict, variant: str) -> None:
+    """Any volumes, windowed by percentiles; MedMNIST's are bytes, 28 voxels wide."""
+    medmnist = variant == "medmnist"
+    shape, window = (32, 64, 64), "percentiles"
+    if medmnist:
+        shape, window = (28, 28, 28), "none"
+    config.data.update(shape=shape, frames="all", window=window, workers=2)
+    config.data.cache = "" if medmnist else "cache"
+    config.views.first = view(size=shape[1:], blur=0.6)
+    config.views.second = view(size=shape[1:], blur=0.4)
     config.views.eval = dict(standardise=dict())
 
 

@@ -95,7 +95,8 @@ def own_scans(config: ConfigDict, variant: str) -> None:
     config.data.cache = "cache"
     config.views = dict(first=dict(standardise=dict()), eval=dict(standardise=dict()))
     config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
-    if variant == "medmnist":  # its own splits
+    if variant == "medmnist":  # bytes, 28 voxels wide, with splits of its own
+        config.data.update(shape=(28, 28, 28), window="none", cache="")
         config.splits = dict(validation=dict(split="val"), test=dict(split="test"))
 
 
