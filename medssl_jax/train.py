@@ -49,7 +49,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     check_divisible(config.micro_batch_size, jax.device_count())
     this = _start(config, workdir)
-    with contextlib.closing(this.saved):
+    with contextlib.closing(this.saved), contextlib.closing(this.data):
         _go_on(this)
 
 

@@ -74,6 +74,11 @@ def test_a_run_killed_in_mid_accumulation_ends_with_the_same_bits(reference, tmp
     assert_ends_alike(tmp_path, reference)
 
 
+def test_a_finished_run_leaves_no_memory_of_its_workers_behind(tmp_path):
+    command = tiny_run.arguments(tmp_path, data__workers=2, train_epochs=1.5)
+    assert "leaked" not in tiny_run.finish(tiny_run.start(command))
+
+
 def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_path):
     command = tiny_run.arguments(tmp_path)
     process = tiny_run.start(command)
