@@ -34,6 +34,7 @@ def main(_) -> None:
         data = train_batches(
             task.sources["train"],
             task.draw,
+            sampler=task.sampler,
             rows=rows,
             seed=config.seed,
             workers=config.data.workers,
@@ -74,8 +75,10 @@ def main(_) -> None:
             state, _ = step(state, on.shard(arrays))
             jax.block_until_ready(state)
         seconds = time.perf_counter() - began
-        print(f"{_STEPS.value} steps in {seconds:.1f} s, data waited {waited:.2f} s: "
-              f"{waited / seconds:.1%}")  # fmt: skip
+        print(
+            f"{_STEPS.value} steps in {seconds:.1f} s, of which waiting for data "
+            f"{waited:.2f} s: {waited / seconds:.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def arguments(workdir: Path, **settings) -> list[str]:
 
 
 def environment(devices: int = 1, **variables) -> dict[str, str]:
+    beside = os.path.dirname(sys.executable)  # launch/local.sh starts "python"
     return os.environ | {
+        "PATH": os.pathsep.join([beside, os.environ["PATH"]]),
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_COMPILATION_CACHE_DIR": CACHE,
