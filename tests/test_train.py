@@ -79,6 +79,21 @@ def test_a_finished_run_leaves_no_memory_of_its_workers_behind(tmp_path):
     assert "leaked" not in tiny_run.finish(tiny_run.start(command))
 
 
+def test_one_scan_without_labels_is_enough_to_pretrain(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scan = np.random.default_rng(0).integers(0, 255, (6, 20, 20), np.uint8)
+    np.save(tmp_path / "scans/only.npy", scan)
+    command = tiny_run.arguments(
+        tmp_path / "run", data__root=tmp_path / "scans", data__workers=0
+    )
+    phantoms = ("data.count", "data.size_voxels", "splits.probe", "splits.test")
+    command = [f for f in command if not any(name in f for name in phantoms)]
+    command[0] = "--config=configs/byol3d.py:npy"
+    said = tiny_run.finish(tiny_run.start(command))
+    assert "it takes 3 examples, and there are 1" in said
+    assert "nothing is projected" in (tmp_path / "run/report.html").read_text()
+
+
 def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_path):
     command = tiny_run.arguments(tmp_path)
     process = tiny_run.start(command)

@@ -22,6 +22,7 @@ LOST_SHARE = 0.5
 # ... or fewer are left than this share of those that n examples and d features allow.
 LEAST_SHARE = 0.05
 
+FEWEST = 3  # embeddings whose spread can be measured
 _EPSILON = 1e-7  # RankMe's, for float32
 
 
@@ -42,8 +43,8 @@ def spread(features: Float[np.ndarray, "n d"]) -> dict[str, float]:
       ValueError: if there are fewer than three embeddings.
     """
     n, d = features.shape
-    if n < 3:
-        raise ValueError(f"spread needs at least 3 embeddings, got {n}")
+    if n < FEWEST:
+        raise ValueError(f"spread needs at least {FEWEST} embeddings, got {n}")
     names = ("std", "mean_cosine", "rankme", "rank", "most")
     if not np.isfinite(features).all():
         return dict.fromkeys(names, float("nan"))

@@ -17,7 +17,7 @@ from medssl_jax.evals.base import (
     labelled,
 )
 from medssl_jax.evals.bootstrap import interval, paired_difference
-from medssl_jax.evals.collapse import spread, verdict
+from medssl_jax.evals.collapse import FEWEST, spread, verdict
 from medssl_jax.evals.knn import weighted_knn
 from medssl_jax.evals.labels import check_alike
 from medssl_jax.evals.linear import linear_probe
@@ -81,6 +81,10 @@ def _save_embeddings(features, source: Source, context: Context) -> None:
 
 
 def _collapse(features) -> dict[str, Any]:
+    count = len(features["pretrained"])
+    if count < FEWEST:
+        few = f"it takes {FEWEST} examples, and there are {count}"
+        return {"headline": f"The embeddings' spread is not measured: {few}."}
     measured = {name: spread(values) for name, values in features.items()}
     words = verdict(measured["pretrained"], measured["untrained"])
     return {"collapse": measured, "headline": f"{words[0].upper()}{words[1:]}."}

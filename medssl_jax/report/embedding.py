@@ -70,6 +70,9 @@ def projection(run: Run) -> Section:
     if not features:
         text = "No encoder's embeddings are finite, so nothing is projected."
         return Section(title, [Text(text, "missing")])
+    if min(map(len, features.values())) < collapse.FEWEST:
+        text = f"Fewer than {collapse.FEWEST} embeddings: nothing is projected."
+        return Section(title, [Text(text, "missing")])
     labels, name = _coloured_by(run.embeddings)
     return Section(title, projections(features, labels, name=name))
 
