@@ -8,6 +8,7 @@ demo  phantom knee slices, after configs/simclr.py's demo; minutes on two CPU co
 derm  batch 128, rate .1, 100,000 updates from a SimCLR run, views as there. Not yet
       run: the data is not to be had here. Published, ResNet-152 2x: top-1 70.02 +- .22 %.
       For one's own: data.labels is a CSV path,label,patient; a bag is a patient.
+npz   one's own radiographs, arrays in one file; data.patients is their ids' key there.
 
 An epoch is one pass over the bags, and no patient is twice in a batch. train_epochs is
 the paper's updates x batch / cases: of n patients, set it so. model is that of
@@ -28,6 +29,16 @@ SOURCES = {
         images_per_patient=(1, 4),
     ),
     "derm": dict(name="images", root="", labels="", unlisted="raise", channels="rgb"),
+    "npz": dict(
+        name="npz",
+        root="",
+        images="images",
+        labels="labels",
+        patients="patient",
+        names="",
+        findings="",
+        channels_last=False,
+    ),
 }
 
 
@@ -38,6 +49,8 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.name = f"micle-{variant}"
     if variant == "demo":
         demo(config)
+    if variant == "npz":
+        radiographs(config)
     return config
 
 
@@ -103,6 +116,21 @@ def published(source: dict) -> ConfigDict:
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
     return config
+
+
+def radiographs(config: ConfigDict) -> None:
+    """One's own grey images of 224 x 224 in an archive, with views for X-rays."""
+    config.data.update(shape=(224, 224), resize=None, workers=2)
+    config.train_epochs = 100.0
+    both = dict(
+        random_resized_crop=dict(
+            scale=(0.08, 1.0), aspect=(0.75, 4 / 3), size=(224, 224)
+        ),
+        flip=dict(probability=0.5),
+        affine=dict(rotation_degrees=(-45.0, 45.0)),
+        color_jitter=dict(strength=0.5, probability=0.8),
+    )
+    config.views = dict(first=both, second=both, eval=dict())
 
 
 def demo(config: ConfigDict) -> None:

@@ -9,7 +9,7 @@ chexpert  batch 1024, rate .5, 100,000 updates, jitter .5, rotation, no blur.
 derm      batch 512, rate .3, 150,000 updates, SimCLR's own views; a folder of images.
           Neither is run yet: the data is not to be had here. Published, fine-tuned,
           ResNet-152 2x from ImageNet: mean AUC .7729 +- .001, top-1 69.43 +- .43 %.
-images, medmnist
+images, npz, medmnist
           one's own, 200 epochs at batch 256; data.labels is a CSV path,label,patient.
 
 train_epochs is the paper's updates x batch / images: of n images, set it so.
@@ -37,6 +37,16 @@ SOURCES = {
     "derm": FOLDER | dict(channels="rgb"),
     "images": FOLDER,
     "medmnist": dict(name="medmnist", root="", split="train"),
+    "npz": dict(
+        name="npz",
+        root="",
+        images="images",
+        labels="labels",
+        patients="",
+        names="",
+        findings="",
+        channels_last=False,
+    ),
 }
 
 
@@ -149,6 +159,8 @@ def own_images(config: ConfigDict, variant: str) -> None:
     radiograph(config, size=(224, 224))
     if variant == "images":
         config.data.window = "percentiles"
+    if variant == "npz":  # of one size already
+        config.data.update(shape=(224, 224), resize=None)
     if variant == "medmnist":  # 28 x 28, with splits of its own
         config.data.update(shape=(28, 28), resize=None)
         config.model.update(stem="small", layers=(2, 2, 2, 2), block="basic")

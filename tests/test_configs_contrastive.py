@@ -14,8 +14,8 @@ from medssl_jax.views.compose import compose
 CONFIGS = Path(__file__).parents[1] / "configs"
 VARIANTS = [
     ("simclr", variant)
-    for variant in ("demo", "chexpert", "derm", "images", "medmnist")
-] + [("micle", variant) for variant in ("demo", "derm")]
+    for variant in ("demo", "chexpert", "derm", "images", "npz", "medmnist")
+] + [("micle", variant) for variant in ("demo", "derm", "npz")]
 
 
 def load(name, variant):
