@@ -36,7 +36,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["beartype>=0.20", "pytest>=8.3", "ruff>=0.14"],
+        "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
         "beam": ["apache-beam>=2.77"],
         "bench": ["torch>=2.6"],
         "gpu": ["jax[cuda12]>=0.9"],
