@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
+from medssl_jax.durations import Durations
 from medssl_jax.methods.byol import byol
 from medssl_jax.models.resnet import resnet
 
@@ -36,7 +37,7 @@ def ours(width: int, shape: tuple[int, ...], batch: int):
     method = byol(
         backbone,
         views=dict.fromkeys(("first", "second"), lambda key, image: image),
-        updates=1000,
+        durations=Durations(1000, 1, 1, 1),
         hidden_size=4096,
         output_size=256,
         base_tau=0.996,

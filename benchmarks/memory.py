@@ -45,7 +45,7 @@ def measure(batch_size: int) -> str:
     method = byol(
         backbone,
         views=dict.fromkeys(("first", "second"), compose(crop)),
-        updates=1000,
+        durations=Durations(1000, 1, 1, 1),
         hidden_size=4096,
         output_size=256,
         base_tau=0.996,

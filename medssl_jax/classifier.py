@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from medssl_jax import export, resolve
+from medssl_jax.durations import Durations
 from medssl_jax.encoder import backbone
 from medssl_jax.methods.base import Method
 from medssl_jax.state import to_unit
@@ -60,7 +61,7 @@ def method_of(spec: Mapping[str, Any]) -> Method:
     return factory(
         backbone(spec["model"], dtype=jnp.float32, axis_name=None),
         views={"first": view, "eval": view},
-        updates=1,
+        durations=Durations(examples=1, batch_size=1, micro_batch_size=1, epochs=1),
         axis_name=None,
         dtype=jnp.float32,
         **settings,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jax.nn import logsumexp
+from jax.nn import log_softmax, logsumexp
 from jaxtyping import Array, Float
 
 
@@ -16,8 +16,16 @@ def normalized_mse(
 
     Source: BYOL, arXiv:2006.07733, eq. 2; BYOLMed3D, eq. 1.
     """
-    cosine = jnp.sum(_l2_normalize(prediction) * _l2_normalize(target), axis=-1)
+    cosine = jnp.sum(l2_normalize(prediction) * l2_normalize(target), axis=-1)
     return 2.0 - 2.0 * cosine
+
+
+def l2_normalize(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Divide each row by its length; a row of zeros stays, and has gradient 0."""
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    zero = square == 0.0  # both branches finite, or the gradient is nan
+    norm = jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square))
+    return x / norm
 
 
 def nt_xent(
@@ -59,6 +67,36 @@ def nt_xent_and_accuracy(
     return _per_pair(loss), _per_pair(found.astype(jnp.float32))
 
 
+def swapped_prediction(
+    scores: Float[Array, "v b k"],
+    assignments: Float[Array, "a b k"],
+    *,
+    temperature: float,
+) -> Float[Array, " b"]:
+    """Return how badly each view predicts the assignments of the others.
+
+    The cross-entropy of softmax(scores / temperature) against the assignments of each
+    of the first `a` views, meaned over the v - 1 other views and over a. Uniform
+    predictions, or a network that sees no difference between images, give ln k.
+
+    Args:
+      scores: cosines of v views of b samples with k prototypes.
+      assignments: of the first a of the views; rows sum to 1.
+
+    Source: SwAV, arXiv:2006.09882, eq. 2 and section 3.3 (multi-crop).
+    """
+    if jnp.finfo(scores.dtype).bits < 32:
+        scores = scores.astype(jnp.float32)
+    log_p = log_softmax(scores / temperature, axis=-1)
+    cross_entropy = -jnp.einsum(
+        "abk,vbk->avb", assignments, log_p, precision=lax.Precision.HIGHEST
+    )
+    views, assigned = len(scores), len(assignments)
+    others = jnp.arange(views)[None] != jnp.arange(assigned)[:, None]
+    total = jnp.where(others[..., None], cross_entropy, 0.0).sum(axis=(0, 1))
+    return total / (assigned * (views - 1))
+
+
 def _pair_scores(first, second, temperature, axis_name):
     """Score this device's 2b rows against all 2B, itself at -inf.
 
@@ -67,7 +105,7 @@ def _pair_scores(first, second, temperature, axis_name):
     rows = jnp.concatenate([first, second])
     if jnp.finfo(rows.dtype).bits < 32:
         rows = rows.astype(jnp.float32)
-    rows = _l2_normalize(rows)
+    rows = l2_normalize(rows)
     columns, start = rows, 0
     if axis_name is not None:
         columns = lax.all_gather(rows, axis_name, tiled=True)
@@ -84,10 +122,3 @@ def _pair_scores(first, second, temperature, axis_name):
 
 def _per_pair(of_rows: Float[Array, " rows"]) -> Float[Array, " b"]:
     return of_rows.reshape(2, -1).mean(axis=0)
-
-
-def _l2_normalize(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    zero = square == 0.0  # both branches finite, or the gradient is nan
-    norm = jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square))
-    return x / norm

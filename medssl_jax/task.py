@@ -161,7 +161,7 @@ def _method_maker(config, durations):
         "medssl_jax.methods",
         config.method,
         views=views,
-        updates=durations.updates,
+        durations=durations,
         axis_name=AXIS,
         dtype=_dtype(config.precision),
     )

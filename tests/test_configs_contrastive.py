@@ -68,7 +68,7 @@ def test_every_variant_builds_and_its_views_agree(name, variant):
     method = resolve.factory("medssl_jax.methods", settings.pop("name"))(
         encoder.backbone(config.model.to_dict(), dtype=jnp.float32, axis_name=None),
         views={kind: compose(ops.to_dict()) for kind, ops in config.views.items()},
-        updates=run.updates,
+        durations=run,
         axis_name=None,
         dtype=jnp.float32,
         **settings,

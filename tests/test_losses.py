@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from medssl_jax.losses import normalized_mse, nt_xent, nt_xent_and_accuracy
+from medssl_jax.assignment import sinkhorn
+from medssl_jax.losses import (
+    normalized_mse,
+    nt_xent,
+    nt_xent_and_accuracy,
+    swapped_prediction,
+)
 
 
 @pytest.fixture
@@ -179,3 +185,40 @@ def test_nt_xent_holds_one_matrix_of_local_rows_by_all_columns():
     compiled = mapped.lower(z, z).compile().memory_analysis()
     # XLA fuses mask, exponential and sum: there is no second matrix of this size
     assert compiled.temp_size_in_bytes < 1.5 * 4 * rows * columns
+
+
+def test_swapped_prediction_equals_the_reference_value():
+    random = np.random.RandomState(1)
+
+    def l2(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    first, prototypes = l2(random.randn(8, 16)), l2(random.randn(10, 16))
+    scores = np.stack([first @ prototypes.T, l2(random.randn(8, 16)) @ prototypes.T])
+    with jax.enable_x64(True):
+        scores = jnp.asarray(scores)
+        codes = jax.vmap(lambda s: sinkhorn(s, epsilon=0.05, iterations=3))(scores)
+        loss = swapped_prediction(scores, codes, temperature=0.1)
+        assert loss.shape == (8,)
+        np.testing.assert_allclose(loss.mean(), 4.8172304826, atol=1e-8)
+
+
+def test_each_view_predicts_the_codes_of_the_others_only():
+    """Of four views, two with codes, against the sum written out."""
+    random = np.random.RandomState(3)
+    scores = random.randn(4, 5, 6)
+    codes = random.dirichlet(np.ones(6), (2, 5))
+    p = np.exp(scores / 0.5) / np.exp(scores / 0.5).sum(-1, keepdims=True)
+    expected = np.zeros(5)
+    for a in range(2):
+        for v in range(4):
+            if v != a:
+                expected -= (codes[a] * np.log(p[v])).sum(-1) / (2 * 3)
+    loss = swapped_prediction(jnp.float32(scores), jnp.float32(codes), temperature=0.5)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_a_loss_without_information_is_ln_k():
+    scores, codes = jnp.full((3, 4, 50), 0.3), jnp.full((2, 4, 50), 1 / 50)
+    loss = swapped_prediction(scores, codes, temperature=0.1)
+    np.testing.assert_allclose(loss, np.log(50), rtol=1e-6)

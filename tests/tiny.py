@@ -14,13 +14,27 @@ from medssl_jax.optim import is_kernel, lars
 from medssl_jax.parallel import AXIS
 from medssl_jax.state import init_state
 
-METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
+METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings", "swav labels"]
 SETTINGS = {
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
+    "swav": {
+        "hidden_size": 16,
+        "output_size": 8,
+        "crops": {"assigned": 2, "small": 1},
+        "prototypes": 6,
+        "temperature": 0.1,
+        "epsilon": 0.05,
+        "iterations": 3,
+        "frozen_updates": 0,
+        "queue_length": 16,
+        "queue_from_epoch": 0.0,
+    },
     "supervised findings": {"findings": 3},
 }
+# two modalities would leave eight devices less than a row of each
+SETTINGS["swav labels"] = SETTINGS["swav"] | {"alpha": 0.5, "beta": 2.0, "classes": 3}
 SHAPE = (4, 8, 8, 1)
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
@@ -36,7 +50,13 @@ def noisy(key, image):
 
 
 def views():
-    return {"first": noisy, "second": noisy, "eval": lambda key, image: image}
+    return {
+        "first": noisy,
+        "second": noisy,
+        "assigned": noisy,
+        "small": lambda key, image: noisy(key, image[:, 2:6, 2:6]),
+        "eval": lambda key, image: image,
+    }
 
 
 def method(name: str, axis_name: str | None = AXIS, **settings):
@@ -53,7 +73,7 @@ def method(name: str, axis_name: str | None = AXIS, **settings):
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,
         views=views(),
-        updates=durations().updates,
+        durations=durations(),
         axis_name=axis_name,
         dtype=jnp.float32,
         **SETTINGS[name] | settings,

@@ -99,7 +99,7 @@ def scorable(labels: Findings) -> list[int]:
 
 
 def masked_log_loss(labels: Findings, scores: Float[np.ndarray, "n findings"]) -> float:
-    """Return `supervised.masked_cross_entropy` of probabilities, mean over examples."""
+    """Return `labels.masked_cross_entropy` of probabilities, mean over examples."""
     scores = scores.astype(np.float64)
     right = np.where(labels == PRESENT, scores, 1 - scores)
     # float32's sigmoid can be 1: as far off as it can tell

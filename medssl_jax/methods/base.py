@@ -1,6 +1,7 @@
 """What a training task is: pure functions, in the style of optax."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -31,6 +32,11 @@ class Method(NamedTuple):
       that has labels, else None.
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
+    modalities: names, if a batch's rows have to take turns between them.
+    frozen: updates during which the optimizer leaves a part of `params` alone, by its
+      name there.
+    needs_labels: whether training data without any label is an error.
+    verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
     """
 
     init: Callable[..., tuple[Params, Aux]]
@@ -40,6 +46,10 @@ class Method(NamedTuple):
     encoder: Callable[[Params, Aux], PyTree]
     predict: Callable[..., Array] | None = None
     in_batch: str = ""
+    modalities: tuple[str, ...] = ()
+    frozen: Mapping[str, int] = MappingProxyType({})
+    needs_labels: bool = False
+    verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
 
 
 def no_change(params: Params, aux: Aux, update: Array) -> tuple[Params, Aux]:

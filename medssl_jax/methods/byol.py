@@ -6,6 +6,7 @@ import optax
 from jax import lax
 from jax.typing import DTypeLike
 
+from medssl_jax.durations import Durations
 from medssl_jax.losses import normalized_mse
 from medssl_jax.methods import base
 from medssl_jax.models import heads
@@ -18,7 +19,7 @@ def byol(
     backbone: Network,
     *,
     views: dict[str, View],
-    updates: int,
+    durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
     hidden_size: int,
@@ -33,7 +34,7 @@ def byol(
     Args:
       backbone: images (b, *s, c) -> features (b, d).
       views: "first" and "second", random views of the same output shape.
-      updates: optimizer updates of the run, over which tau rises to 1.
+      durations: of the run, over whose updates tau rises to 1.
       axis_name: devices over which batch statistics are taken.
       dtype: of the heads' computation.
       hidden_size, output_size: widths of projector and predictor.
@@ -50,7 +51,7 @@ def byol(
         axis_name=axis_name,
     )
     projector = predictor = head  # alike, with parameters of their own
-    tau = byol_tau(base_tau, updates)
+    tau = byol_tau(base_tau, durations.updates)
 
     def two_views(key, example):
         first, second = jax.random.split(key)

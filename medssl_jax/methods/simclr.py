@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import nt_xent_and_accuracy
 from medssl_jax.methods import base
@@ -17,7 +18,7 @@ def simclr(
     backbone: Network,
     *,
     views: dict[str, View],
-    updates: int,
+    durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
     hidden_size: int,
@@ -36,7 +37,7 @@ def simclr(
     Args:
       backbone: images (b, *s, c) -> features (b, d).
       views: "first" and "second", random views of the same output shape.
-      updates: unused; every method is told the length of its run.
+      durations: unused; every method is told the length of its run.
       axis_name: devices over which negatives and batch statistics are taken.
       dtype: of the head's computation.
       hidden_size, output_size: widths of the projection head; SimCLR's hidden layers
@@ -50,7 +51,7 @@ def simclr(
 
     Source: SimCLR, arXiv:2002.05709; MICLe, arXiv:2101.05224, algorithm 1.
     """
-    del updates
+    del durations
     if layers < 1:
         raise ConfigError(f"method.layers is {layers}; use 2 (SimCLR) or 3 (SimCLR v2)")
     if temperature <= 0:
