@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.views import colour, intensity, rescaled, spatial
+from medssl_jax.views import colour, intensity, rescaled, spatial, whole
 from medssl_jax.views.op import Op
 from medssl_jax.views.warp import SpatialOp, merge
 
@@ -18,7 +18,7 @@ View = Callable[[PRNGKeyArray, Float[Array, "*s c"]], Float[Array, "*t c"]]
 def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     """Build (key, image (*s, c) in [0, 1]) -> image (*t, c) from names and arguments.
 
-    Names are the functions of `views.spatial`, `views.rescaled`,
+    Names are the functions of `views.whole`, `views.spatial`, `views.rescaled`,
     `views.colour` and `views.intensity`; a scalar argument is fixed, a (low, high) pair
     is drawn uniformly, none is the identity. The order is that of these modules, as
     said here, and not the mapping's: an ml-collections ConfigDict sorts its keys. The
@@ -27,7 +27,7 @@ def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     Raises:
       ConfigError: if a name or an argument cannot be used; the text names it.
     """
-    modules = spatial, rescaled, colour, intensity
+    modules = whole, spatial, rescaled, colour, intensity
     factories = {k: f for module in modules for k, f in _public(module).items()}
     unknown = [name for name in ops if name not in factories]
     if unknown:
