@@ -72,6 +72,28 @@ def size_voxels(argument: str, value: Sequence[int], count: int | None = None) -
     return size
 
 
+def sizes_voxels(
+    argument: str, value: Sequence[int] | Sequence[Sequence[int]], count: int | None
+) -> tuple[Shape, Shape]:
+    """Read a size in voxels or a (low, high) pair of them as a pair.
+
+    Raises:
+      ConfigError: if it is neither, of other than `count` axes, or not ordered.
+    """
+    ends = value if isinstance(value, Sequence) else ()
+    is_pair = len(ends) == 2 and all(isinstance(end, Sequence) for end in ends)
+    low, high = (
+        size_voxels(argument, end, count)
+        for end in (ends if is_pair else (value, value))
+    )
+    if len(low) != len(high) or any(a > b for a, b in zip(low, high, strict=True)):
+        raise ConfigError(
+            f"{argument} is {value!r}; use one size, or a pair (low, high) of sizes "
+            "of the same axes, such as ((112, 96), (250, 200))"
+        )
+    return low, high
+
+
 def check_axes(name: str, axes: Sequence[int] | frozenset[int], shape: Shape) -> None:
     """Compare a view with the image that it is given.
 

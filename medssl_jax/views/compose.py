@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.views import colour, intensity, spatial
+from medssl_jax.views import colour, intensity, rescaled, spatial, whole
 from medssl_jax.views.op import Op
 from medssl_jax.views.warp import SpatialOp, merge
 
@@ -18,16 +18,17 @@ View = Callable[[PRNGKeyArray, Float[Array, "*s c"]], Float[Array, "*t c"]]
 def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     """Build (key, image (*s, c) in [0, 1]) -> image (*t, c) from names and arguments.
 
-    Names are the functions of `views.spatial`, `views.colour` and `views.intensity`; a
-    scalar argument is fixed, a (low, high) pair is drawn uniformly, none is the
-    identity. The order is that of the three modules, as said here, and not the
-    mapping's: an ml-collections ConfigDict sorts its keys. The spatial ones together
-    interpolate the image once.
+    Names are the functions of `views.whole`, `views.spatial`, `views.rescaled`,
+    `views.colour` and `views.intensity`; a scalar argument is fixed, a (low, high) pair
+    is drawn uniformly, none is the identity. The order is that of these modules, as
+    said here, and not the mapping's: an ml-collections ConfigDict sorts its keys. The
+    spatial ones together interpolate the image once.
 
     Raises:
       ConfigError: if a name or an argument cannot be used; the text names it.
     """
-    factories = _public(spatial) | _public(colour) | _public(intensity)
+    modules = whole, spatial, rescaled, colour, intensity
+    factories = {k: f for module in modules for k, f in _public(module).items()}
     unknown = [name for name in ops if name not in factories]
     if unknown:
         raise ConfigError(
@@ -36,10 +37,10 @@ def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     built = [
         _build(name, factories[name], ops[name]) for name in factories if name in ops
     ]
-    stages: list[Op | SpatialOp] = [op for op in built if isinstance(op, Op)]
     warps = [op for op in built if isinstance(op, SpatialOp)]
-    if warps:
-        stages.insert(0, merge(warps))
+    stages: list[Op | SpatialOp] = [op for op in built if op not in warps[1:]]
+    if warps:  # where the first of them is, all are
+        stages[stages.index(warps[0])] = merge(warps)
 
     def view(key: PRNGKeyArray, image: Float[Array, "*s c"]) -> Float[Array, "*t c"]:
         for stage, stage_key in zip(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from medssl_jax.errors import ConfigError
 from medssl_jax.views.arguments import (
     Axes,
     Range,
@@ -21,7 +22,7 @@ from medssl_jax.views.arguments import (
     size_voxels,
 )
 from medssl_jax.views.op import Op, between, between_or
-from medssl_jax.views.resample import along_axes
+from medssl_jax.views.resample import along_axes, gaussian_matrix
 
 Image = Float[Array, "*s c"]
 
@@ -61,18 +62,63 @@ def bias_field(
     return Op(sample, apply)
 
 
-def gamma(*, log_gamma: Range = 0.0, probability: float = 1.0) -> Op:
-    """Raise intensities to exp(log_gamma); negative ones keep their sign (TorchIO)."""
-    log_gamma = limits("gamma.log_gamma", log_gamma)
+def gamma(
+    *,
+    log_gamma: Range = 0.0,
+    exponent: Range | None = None,
+    probability: float = 1.0,
+) -> Op:
+    """Raise intensities to a power; negative ones keep their sign (TorchIO).
+
+    The power is exp(log_gamma), or `exponent`, whichever is given: of a pair, the first
+    has a uniform logarithm, the second is uniform itself. 1.8 to 2.6 is arXiv:2201.01283.
+
+    Raises:
+      ConfigError: if both are given.
+    """
+    if exponent is not None and log_gamma != 0:
+        raise ConfigError(
+            f"gamma.log_gamma {log_gamma!r} and gamma.exponent {exponent!r} are both "
+            "given, two laws of one number; leave one out"
+        )
+    logs = limits("gamma.log_gamma", log_gamma)
+    powers = None if exponent is None else limits("gamma.exponent", exponent, 0.01, 100)
     probability = chance("gamma.probability", probability)
 
     def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
         del shape
         units = jax.random.uniform(key, (2,))
-        return between_or(0, units, log_gamma, probability)
+        if powers is not None:
+            return between_or(1, units, powers, probability)
+        return jnp.exp(between_or(0, units, logs, probability))
 
-    def apply(log_gamma: Float[Array, ""], image: Image) -> Image:
-        return jnp.sign(image) * jnp.abs(image) ** jnp.exp(log_gamma)
+    def apply(power: Float[Array, ""], image: Image) -> Image:
+        return jnp.sign(image) * jnp.abs(image) ** power
+
+    return Op(sample, apply)
+
+
+def linear(*, factor: Range = 1.0, offset: Range = 0.0, probability: float = 1.0) -> Op:
+    """Multiply by `factor`, then add `offset` times the image's range, max - min.
+
+    The range is that of what comes in: of the crop, where there is one. The result is
+    not clipped, so that neither end of the image is lost. The paper, which has (0.9,
+    1.1) and (-0.2, 0.2), is silent on both.
+
+    Source: arXiv:2201.01283, section III-C.
+    """
+    factor = limits("linear.factor", factor)
+    offset = limits("linear.offset", offset)
+    probability = chance("linear.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, "2"]:
+        del shape
+        units = jax.random.uniform(key, (3,))
+        drawn = [between(units[1], factor), between(units[2], offset)]
+        return jnp.where(units[0] < probability, jnp.stack(drawn), jnp.float32([1, 0]))
+
+    def apply(drawn: Float[Array, "2"], image: Image) -> Image:
+        return drawn[0] * image + drawn[1] * (image.max() - image.min())
 
     return Op(sample, apply)
 
@@ -142,8 +188,8 @@ def gaussian_blur(
 ) -> Op:
     """Blur along `axes` (in-plane unless said) with a Gaussian of `sigma` voxels.
 
-    One matrix per axis costs the same at every radius, so the kernel is not cut off; at
-    the border its weights are those inside, made to sum to 1.
+    The kernel is not cut off; at the border its weights are those inside, made to sum
+    to 1.
     """
     sigma = limits("gaussian_blur.sigma", sigma, 0)
     axes = axes_from_right("gaussian_blur.axes", axes)
@@ -155,7 +201,7 @@ def gaussian_blur(
         return between_or(0, units, sigma, probability)
 
     def apply(sigma: Float[Array, ""], image: Image) -> Image:
-        kernels = {axis: _gaussian(sigma, image.shape[axis - 1]) for axis in axes}
+        kernels = {axis: gaussian_matrix(sigma, image.shape[axis - 1]) for axis in axes}
         return along_axes(kernels, image)
 
     return Op(sample, apply)
@@ -211,11 +257,3 @@ def _stretch(factor: Float[Array, ""], image: Image) -> Image:
     mean = image.mean()
     # Not mean + factor * (image - mean): a factor of 1 has to give the same bits.
     return jnp.clip(factor * image + (1 - factor) * mean, 0, 1)
-
-
-def _gaussian(sigma: Float[Array, ""], n: int) -> Float[Array, "n n"]:
-    index = jnp.arange(n, dtype=jnp.float32)
-    distance = index[:, None] - index[None]
-    # the floor makes sigma 0 the identity: exp(-5000) is 0, exp(0) is 1
-    weights = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.01)) ** 2)
-    return weights / weights.sum(axis=1, keepdims=True)

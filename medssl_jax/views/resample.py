@@ -40,6 +40,19 @@ def axis_matrix(
     return jnp.where(inside[:, None], weights, 0)
 
 
+def gaussian_matrix(sigma: Float[Array, ""] | float, n: int) -> Float[Array, "n n"]:
+    """Build the matrix that blurs an axis of n voxels with a Gaussian of `sigma`.
+
+    Not cut off: every radius costs the same. At the border the weights are those
+    inside, made to sum to 1.
+    """
+    index = jnp.arange(n, dtype=jnp.float32)
+    distance = index[:, None] - index[None]
+    # the floor makes sigma 0 the identity: exp(-5000) is 0, exp(0) is 1
+    weights = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.01)) ** 2)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def affine_grid(
     matrix: Float[Array, "k k"],
     offset: Float[Array, "k"],

@@ -24,7 +24,15 @@ from medssl_jax.views.arguments import (
     size_voxels,
 )
 from medssl_jax.views.op import between
-from medssl_jax.views.warp import AffineMap, SpatialOp, after, per_axis, spatial_op
+from medssl_jax.views.warp import (
+    AffineMap,
+    SpatialOp,
+    after,
+    extent_of,
+    per_axis,
+    spatial_op,
+    with_size,
+)
 
 IN_PLANE = (-2, -1)
 
@@ -60,7 +68,7 @@ def affine(
         shift = jnp.where(hit, between(units[2 : 2 + len(axes)], translation), 0)
         angles = jnp.where(hit, between(units[2 + len(axes) :], rotation_degrees), 0)
 
-        extent = _extent(shape, axes)
+        extent = extent_of(shape, axes)
         place = per_axis(shape, axes, offset=extent / 2)
         for plane, angle in zip(planes, angles, strict=True):
             place = after(place, _rotation(angle, plane, shape))
@@ -96,7 +104,7 @@ def random_resized_crop(
         size = size_voxels("random_resized_crop.size", size, len(axes))
 
     def output_shape(shape: Shape) -> Shape:
-        return shape if size is None else _replace(shape, axes, size)
+        return shape if size is None else with_size(shape, axes, size)
 
     def sample(key: PRNGKeyArray, shape: Shape) -> AffineMap:
         k = len(axes)
@@ -106,8 +114,8 @@ def random_resized_crop(
         fraction = jnp.exp(log_extent + _fitting(stretch, -log_extent))
         start = units[k:] * (1 - fraction)
 
-        extent = _extent(shape, axes)
-        per_voxel = extent / _extent(output_shape(shape), axes)
+        extent = extent_of(shape, axes)
+        per_voxel = extent / extent_of(output_shape(shape), axes)
         return per_axis(shape, axes, fraction * per_voxel, start * extent)
 
     return spatial_op(
@@ -122,11 +130,11 @@ def resize(*, size: Sequence[int] | None = None) -> SpatialOp:
 
     def sample(key: PRNGKeyArray, shape: Shape) -> AffineMap:
         del key
-        scale = _extent(shape, axes) / np.array(size, np.float32)
+        scale = extent_of(shape, axes) / np.array(size, np.float32)
         return per_axis(shape, axes, scale)
 
     def output_shape(shape: Shape) -> Shape:
-        return _replace(shape, axes, size)
+        return with_size(shape, axes, size)
 
     return spatial_op("resize", sample, output_shape=output_shape, touches=axes)
 
@@ -152,7 +160,7 @@ def centre_crop(*, size: Sequence[int] | None = None) -> SpatialOp:
         return per_axis(shape, axes, offset=start)
 
     def output_shape(shape: Shape) -> Shape:
-        return _replace(shape, axes, size)
+        return with_size(shape, axes, size)
 
     return spatial_op("centre_crop", sample, output_shape=output_shape, touches=axes)
 
@@ -165,7 +173,7 @@ def flip(*, axis: Axes = -1, probability: float = 0.0) -> SpatialOp:
     def sample(key: PRNGKeyArray, shape: Shape) -> AffineMap:
         hit = jax.random.uniform(key, (len(axes),)) < probability
         sign = jnp.where(hit, jnp.float32(-1), jnp.float32(1))
-        return per_axis(shape, axes, sign, jnp.where(hit, _extent(shape, axes), 0))
+        return per_axis(shape, axes, sign, jnp.where(hit, extent_of(shape, axes), 0))
 
     return spatial_op("flip", sample, output_shape=_same, touches=axes)
 
@@ -191,17 +199,6 @@ def _fitting(
     factors -= factors.mean()
     largest = jnp.maximum(factors.max(), np.finfo(np.float32).tiny)
     return factors * jnp.minimum(1, room / largest)
-
-
-def _extent(shape: Shape, axes: Sequence[int]) -> Float[np.ndarray, "k"]:
-    return np.array([shape[axis] for axis in axes], np.float32)
-
-
-def _replace(shape: Shape, axes: Sequence[int], size: Sequence[int]) -> Shape:
-    new = list(shape)
-    for axis, n in zip(axes, size, strict=True):
-        new[axis] = n
-    return tuple(new)
 
 
 def _same(shape: Shape) -> Shape:

@@ -112,6 +112,19 @@ def per_axis(
     return AffineMap(jnp.eye(n, dtype=jnp.float32) * scales[None], offsets)
 
 
+def extent_of(shape: Shape, axes: Sequence[int]) -> Float[np.ndarray, "k"]:
+    """Return the number of voxels along each of `axes`, as floats."""
+    return np.array([shape[axis] for axis in axes], np.float32)
+
+
+def with_size(shape: Shape, axes: Sequence[int], size: Sequence[int]) -> Shape:
+    """Return `shape` with other sizes along `axes`."""
+    new = list(shape)
+    for axis, n in zip(axes, size, strict=True):
+        new[axis] = n
+    return tuple(new)
+
+
 def _resample(
     place: AffineMap,
     image: Float[Array, "*s c"],

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.views import colour, intensity, spatial
+from medssl_jax.views import colour, intensity, rescaled, spatial, whole
 from medssl_jax.views.compose import compose
 
 CROP_AND_FLIP = {
@@ -67,13 +67,15 @@ def test_rotation_reads_the_image_through_one_grid():
 def test_misses_and_no_arguments_are_the_identity_to_the_bit():
     names = ["affine", "random_resized_crop", "resize", "centre_crop", "flip"]
     names += ["color_jitter", "greyscale", "gamma", "brightness", "contrast", "jitter"]
-    names += ["gaussian_blur"]
+    names += ["gaussian_blur", "rescaled_crop", "linear"]
     ops = {name: {} for name in [*names, "gaussian_noise"]}
     missed = {
         "affine": {"rotation_degrees": (10, 20), "probability": 0},
+        "energy_bands": {"sigmas": [1], "mean": [1, 1], "std": 1, "probability": 0},
         "flip": {"probability": 0},
         "color_jitter": {"strength": 1, "probability": 0},
-        "gamma": {"log_gamma": 1, "probability": 0},
+        "gamma": {"exponent": 2, "probability": 0},
+        "linear": {"factor": 2, "offset": 1, "probability": 0},
         "brightness": {"factor": 2, "probability": 0},
         "jitter": {"brightness": 2, "contrast": 2, "probability": 0},
         "gaussian_blur": {"sigma": 2, "probability": 0},
@@ -142,7 +144,7 @@ def test_unknown_view_lists_all_the_known():
     known = str(error.value).partition("known: ")[2].split(", ")
     defined = {
         line.partition("(")[0].removeprefix("def ")
-        for module in (spatial, colour, intensity)
+        for module in (whole, spatial, rescaled, colour, intensity)
         for line in Path(module.__file__).read_text("utf-8").splitlines()
         if line.startswith("def ") and not line.startswith("def _")
     }

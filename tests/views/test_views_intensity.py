@@ -95,6 +95,50 @@ def test_gamma_is_a_power_that_keeps_the_sign():
     np.testing.assert_allclose(ours, [[-0.5], [0.0], [0.5], [1.0]], atol=1e-6)
 
 
+def test_gamma_takes_the_exponent_itself_or_its_logarithm():
+    image = np.array([[-0.25], [0.5], [1.5]], np.float32)
+    ours = _apply(intensity.gamma(exponent=2), image)
+    np.testing.assert_allclose(ours, [[-0.0625], [0.25], [2.25]], rtol=1e-5)
+    ours = _apply(intensity.gamma(log_gamma=np.log(2).item()), image)
+    np.testing.assert_allclose(ours, [[-0.0625], [0.25], [2.25]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, transform",
+    [({"exponent": (1.8, 2.6)}, lambda x: x), ({"log_gamma": (0.2, 0.9)}, np.log)],
+)
+def test_the_one_of_the_two_that_gamma_is_given_is_uniform(arguments, transform):
+    ((low, high),) = arguments.values()
+    powers = np.asarray(_sampled(intensity.gamma(**arguments, probability=0.6)))
+    hits = powers[powers != 1].astype(np.float64)
+    np.testing.assert_allclose(len(hits) / len(powers), 0.6, atol=0.04)
+    law = stats.uniform(low, high - low).cdf
+    assert stats.kstest(transform(hits), law).pvalue > 0.01
+    # the two laws differ by enough to be told apart from so many
+    other = np.exp if transform is np.log else np.log
+    wide = stats.uniform(other(low), other(high) - other(low)).cdf
+    assert stats.kstest(other(transform(hits)), wide).pvalue < 0.01
+
+
+@pytest.mark.parametrize("image", [VOLUME, 3 * VOLUME[0] - 1])
+def test_linear_adds_a_share_of_the_range_and_does_not_clip(image):
+    ours = _apply(intensity.linear(factor=1.1, offset=-0.2), image)
+    expected = 1.1 * image - 0.2 * np.ptp(image)
+    np.testing.assert_allclose(ours, expected, atol=2e-6)
+    assert ours.min() < 0
+
+
+def test_linears_two_draws_are_uniform_and_independent_and_miss_together():
+    op = intensity.linear(factor=(0.9, 1.1), offset=(-0.2, 0.2), probability=0.6)
+    drawn = np.asarray(_sampled(op), np.float64)
+    missed = (drawn == [1, 0]).all(1)
+    np.testing.assert_allclose(missed.mean(), 0.4, atol=0.04)
+    hits = drawn[~missed]
+    assert stats.kstest(hits[:, 0], stats.uniform(0.9, 0.2).cdf).pvalue > 0.01
+    assert stats.kstest(hits[:, 1], stats.uniform(-0.2, 0.4).cdf).pvalue > 0.01
+    assert abs(np.corrcoef(hits.T)[0, 1]) < 0.08
+
+
 @pytest.mark.parametrize("axes", [(-2, -1), (-3, -2, -1)])
 def test_blur_equals_scipys_normalised_by_what_lies_inside(axes):
     sigma = [1.3 if axis in axes else 0 for axis in (-3, -2, -1)]
@@ -136,6 +180,12 @@ def test_standardised_constant_clip_is_zero():
     "make, text",
     [
         (lambda: intensity.brightness(factor=(-0.4, 0.4)), "brightness.factor is"),
+        (lambda: intensity.gamma(exponent=(0, 2)), r"gamma.exponent is \(0, 2\)"),
+        (
+            lambda: intensity.gamma(exponent=2, log_gamma=(0, 1)),
+            r"gamma.log_gamma \(0, 1\) and gamma.exponent 2 are both",
+        ),
+        (lambda: intensity.linear(offset=(1, 0)), "linear.offset is"),
         (lambda: intensity.jitter(contrast=(1.4, 0.6)), "jitter.contrast is"),
         (lambda: intensity.gaussian_blur(sigma=-1), "gaussian_blur.sigma is -1"),
         (
