@@ -39,7 +39,7 @@ def vary(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     Raises:
       ConfigError: if there is no such field.
     """
-    varied = ConfigDict(config.to_dict())
+    varied = ConfigDict(record.plain(config))
     with varied.ignore_type():  # 0 may become 1e-5
         for field, value in changes.items():
             *parents, leaf = field.split(".")

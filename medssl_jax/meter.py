@@ -1,5 +1,6 @@
 """Steps become log lines: losses averaged, throughput, the wait for data, the guard."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from medssl_jax.log import Logger
 from medssl_jax.task import Task
 
 _IN_FLIGHT = 2  # steps that the host may be ahead of the device
+_SETTLED_EPOCHS = 1  # before, what looks stuck may only be slow
 
 
 class Meter:
@@ -30,6 +32,7 @@ class Meter:
         self._pending = deque()
         self._repeated = {}  # example -> frames that it lacked
         self._window = []
+        self._told = ""
         self._waited = 0.0
         self._began = time.perf_counter()
         self._from_step = first_step
@@ -93,6 +96,11 @@ class Meter:
             "clips_per_second": rate,
             "data_wait": self._waited / seconds,
         }
+        if verdict := self._task.method.verdict(means):
+            line["verdict"] = verdict
+            if durations.epoch(done) >= _SETTLED_EPOCHS and verdict != self._told:
+                print(f"warning: {verdict}", file=sys.stderr, flush=True)
+                self._told = verdict
         self._logger.log(done, line)
         self._logger.progress(done, loss=means["loss"], clips_per_second=rate)
         self._window, self._waited = [], 0.0

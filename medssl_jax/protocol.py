@@ -33,7 +33,7 @@ def finish(
       facts: what run.json holds beside the command: `data`, `durations`, `parameters`.
       began: seconds since the epoch, of this call: an earlier one's are not in it.
     """
-    record.write(workdir / "config.json", config.to_dict())
+    record.write(workdir / "config.json", record.plain(config))
     ran = record.provenance(config.name) | _FACTS | dict(facts)
     record.write(workdir / "run.json", ran | {"seconds": time.time() - began})
     record.write(workdir / "results.json", results)

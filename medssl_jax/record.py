@@ -16,12 +16,14 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from medssl_jax.data.mixture import Mixture
 from medssl_jax.data.roles import TRAIN
 from medssl_jax.data.source import (
     ABSENT,
     PRESENT,
     UNLABELLED,
     Source,
+    Subset,
     has_findings,
 )
 from medssl_jax.durations import Durations
@@ -50,7 +52,16 @@ def flat(config: ConfigDict) -> dict[str, Any]:
         else:
             yield prefix, value
 
-    return json.loads(json.dumps(dict(items("", config.to_dict()))))
+    return json.loads(json.dumps(dict(items("", plain(config)))))
+
+
+def plain(config: Any) -> Any:
+    """Return a config as dicts, also where a sequence holds some."""
+    if isinstance(config, Mapping | ConfigDict):
+        return {name: plain(value) for name, value in config.items()}
+    if isinstance(config, tuple | list):
+        return type(config)(map(plain, config))
+    return config
 
 
 def describe(
@@ -111,7 +122,7 @@ def summary(source: Source) -> dict[str, Any]:
     """Count a source's examples, patients and labels; None is not known."""
     found: dict[str, Any] = {
         "count": len(source),
-        "distinct": len({source.name(i) for i in range(len(source))}),
+        "distinct": _distinct(source),
         "patients": None,
         "label_counts": None,
         "repeated_frames": None,
@@ -121,6 +132,15 @@ def summary(source: Source) -> dict[str, Any]:
     if source.labels is not None:
         found["label_counts"] = _label_counts(source)
     return found
+
+
+def _distinct(source: Source) -> int:
+    """Count examples, each once; only a subset can repeat some."""
+    if isinstance(source, Subset):
+        return len(np.unique(source.indices))
+    if isinstance(source, Mixture):
+        return sum(map(_distinct, source.parts))
+    return len(source)
 
 
 def _label_counts(source: Source) -> dict[str, int]:

@@ -22,9 +22,11 @@ from medssl_jax.data.source import Source
 from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator
+from medssl_jax.evals.labels import check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
 from medssl_jax.parallel import AXIS
+from medssl_jax.record import plain
 from medssl_jax.state import TrainState, init_state, to_unit
 from medssl_jax.views.compose import compose
 
@@ -38,7 +40,7 @@ _HOST = (
     "frames",
 )
 _LOADER = ("workers", "on_error", "cache", "balance", "sampler")
-_LABELS = ("label_fraction", "split_seed")  # of configs that train with labels
+_LABELS = ("label_fraction", "split_seed", "known_labels")  # where labels are learnt
 
 
 class Task(NamedTuple):
@@ -67,7 +69,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
       ConfigError: if a name or setting is unknown or does not fit; it names the field.
       DataError: if the data cannot be used.
     """
-    data = config.data.to_dict()
+    data = plain(config.data)
     host = _call("data", HostTransform, {field: data.pop(field) for field in _HOST})
     loader = {field: data.pop(field) for field in _LOADER}
     loader.pop("workers")
@@ -75,7 +77,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     loader |= {field: data.pop(field) for field in _LABELS if field in data}
     sources = roles.sources(
         data,
-        config.splits.to_dict(),
+        plain(config.splits),
         prepare=host.prepare,
         seed=config.seed,
         folder=workdir,
@@ -93,6 +95,12 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         config.micro_batch_size,
         config.train_epochs,
     )
+    make_method = _method_maker(config, durations)
+    backbone = encoder.backbone(
+        config.model.to_dict(), dtype=_dtype(config.precision), axis_name=AXIS
+    )
+    method = make_method(backbone)
+    _check_data(method, rows, sources[roles.TRAIN])
     learning_rate = _call(
         "schedule", optim.schedule, config.schedule.to_dict(), durations
     )
@@ -102,12 +110,8 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         config.optimizer.to_dict(),
         durations,
         learning_rate,
+        frozen=method.frozen,
     )
-    make_method = _method_maker(config, durations)
-    backbone = encoder.backbone(
-        config.model.to_dict(), dtype=_dtype(config.precision), axis_name=AXIS
-    )
-    method = make_method(backbone)
     example = host.draw(sources[roles.TRAIN][0], None)["image"][None]
     init = _init(config, make_method, backbone, tx, example)
     spec = {
@@ -151,6 +155,19 @@ def accumulation_warning(method: Method, durations: Durations) -> str:
         "micro-batch only: this is not training with the large batch. Set "
         "micro_batch_size to batch_size, over more devices if need be"
     )
+
+
+def _check_data(method: Method, rows: Sampler, train: Source) -> None:
+    """Refuse data that the method cannot use: their rows' turns, their labels."""
+    if method.modalities and method.modalities != rows.modalities:
+        has = ", ".join(rows.modalities) or "none"
+        raise ConfigError(
+            f"method.modalities are {', '.join(method.modalities)}, and those that "
+            f"data.sampler takes turns between are {has}: give both the same names, in "
+            "the order of config.data.sources, and data.sampler 'modalities'"
+        )
+    if any(method.learns):
+        check_known(train, *method.learns)
 
 
 def _method_maker(config, durations):

@@ -183,7 +183,7 @@ def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
 
 
 def _write_start(this: _Run) -> None:
-    record.write(this.workdir / "config.json", this.config.to_dict())
+    record.write(this.workdir / "config.json", record.plain(this.config))
     description = record.describe(this.config, this.task.sources, this.task.durations)
     record.write(this.workdir / "run.json", description)
 
@@ -204,9 +204,11 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
             global_size=this.config.micro_batch_size,
         )
 
-    views = {
-        name: np.asarray(view)
-        for name, view in make(shown).items()
-        if view.ndim >= shown["image"].ndim
-    }
+    ndim, views = shown["image"].ndim, {}
+    for name, view in make(shown).items():
+        if view.ndim == ndim:
+            views[name] = np.asarray(view)
+        if view.ndim == ndim + 1:  # several of one kind
+            each = np.moveaxis(np.asarray(view), 1, 0)
+            views |= {f"{name} {i}": one for i, one in enumerate(each, 1)}
     np.savez_compressed(this.workdir / "views.npz", source=shown["image"], **views)

@@ -1,11 +1,13 @@
-"""A source whose labels are named as a classifier of another source names its own."""
+"""A source with other labels: fewer of them, or those that a classifier names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from medssl_jax.data.mixture import Mixture
 from medssl_jax.data.source import UNLABELLED, Record, Source
+from medssl_jax.data.subsets import nested
 from medssl_jax.errors import ConfigError
 
 
@@ -32,6 +34,23 @@ class Relabelled:
     @property
     def patients(self) -> Sequence[str] | None:
         return self.source.patients
+
+
+def partly_labelled(source: Source, fraction: float, seed: int) -> Source:
+    """Return all examples, with the labels of `nested(source, fraction, seed)` only.
+
+    Of a mixture, of each part that has labels.
+    """
+    if isinstance(source, Mixture):
+        parts = [
+            part if part.labels is None else partly_labelled(part, fraction, seed)
+            for part in source.parts
+        ]
+        return Mixture(parts, source.modalities)
+    shown = nested(source, fraction, seed)
+    labels = np.full_like(source.labels, UNLABELLED)
+    labels[shown] = np.asarray(source.labels)[shown]
+    return Relabelled(source, labels, source.label_names)
 
 
 def classes(source: Source, relabel: Sequence[int], count: int) -> Relabelled:

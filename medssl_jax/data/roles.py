@@ -1,6 +1,7 @@
 """The sources of one run by role: train, and its validation, test or probe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from medssl_jax import resolve
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
-from medssl_jax.data.source import Source, Subset
+from medssl_jax.data.mixture import Mixture, taken
+from medssl_jax.data.relabel import partly_labelled
+from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.data.splits import by_patient, check_disjoint, oversample
 from medssl_jax.data.subsets import nested, repeated
 from medssl_jax.errors import ConfigError
 
 TRAIN = "train"
+# of `Prepare`, what a source of a mixture can have of its own
+_PREPARED = ("spacing_mm", "resize", "window", "percentiles", "window_hu")
 
 
 def sources(
@@ -31,11 +36,14 @@ def sources(
     folder: Path,
     label_fraction: float = 1.0,
     split_seed: int | None = None,
+    known_labels: float = 1.0,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
     Args:
-      source: `name` of the training source and its settings.
+      source: `name` of the training source and its settings; or `sources`, a list of
+        such, each with its `modality` and those settings of `prepare` that it has of
+        its own.
       splits: by role, either `fraction` (held out of the training source, by patient;
         0 is none) or settings that replace some of `source`'s.
       prepare, cache: how volumes are brought to [0, 1], and the folder that keeps
@@ -48,6 +56,9 @@ def sources(
         examples are repeated, so that an epoch is as long as with all.
       split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
         alone are compared on the same examples only if they share it.
+      known_labels: how much of the training labels is shown, by patient; the other
+        examples stay, without a label. Of one seed they are those of the same
+        `label_fraction`.
 
     Raises:
       ConfigError: for an unknown source or setting.
@@ -62,12 +73,14 @@ def sources(
             found[role] = open_source({**source, **settings})
         elif fraction := settings.pop("fraction"):
             rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
-            found[role] = Subset(found[TRAIN], held_out)
-            found[TRAIN] = Subset(found[TRAIN], rest)
+            found[role] = taken(found[TRAIN], held_out)
+            found[TRAIN] = taken(found[TRAIN], rest)
     check_disjoint(found)
     if balance or label_fraction != 1.0:
         fed = _fed(found[TRAIN], balance, label_fraction, seed)
-        found[TRAIN] = Subset(found[TRAIN], fed)
+        found[TRAIN] = taken(found[TRAIN], fed)
+    if known_labels != 1.0:
+        found[TRAIN] = partly_labelled(found[TRAIN], known_labels, seed)
     return found
 
 
@@ -105,13 +118,35 @@ class _Open:
         self._on_error, self._folder = on_error, folder
 
     def __call__(self, settings: Mapping[str, Any]) -> Source:
+        if "sources" in settings:
+            return self._mixture(settings["sources"])
+        return self._one(settings, self._prepare)
+
+    def _mixture(self, sources: Sequence[Mapping[str, Any]]) -> Mixture:
+        parts, modalities = [], []
+        for place, settings in enumerate(sources):
+            settings = dict(settings)
+            modality = settings.pop("modality", "")
+            if not modality or "/" in modality:
+                raise ConfigError(
+                    f"config.data.sources[{place}].modality is {modality!r}; name what "
+                    "kind of images the source has, such as 'ct'"
+                )
+            own = {f: settings.pop(f) for f in _PREPARED if f in settings}
+            parts.append(self._one(settings, replace(self._prepare, **own)))
+            modalities.append(modality)
+        if not parts:
+            raise ConfigError("config.data.sources is empty; list a source or more")
+        return Mixture(parts, tuple(modalities))
+
+    def _one(self, settings: Mapping[str, Any], prepare: Prepare) -> Source:
         settings = dict(settings)
         factory = resolve.factory("medssl_jax.data.sources", settings.pop("name"))
         source = factory(**settings)
         if isinstance(source, Shards):  # prepared before
-            source.check_prepared(self._prepare)
+            source.check_prepared(prepare)
         else:
-            source = Cached(source, self._prepare, self._cache)
+            source = Cached(source, prepare, self._cache)
         if self._on_error == "skip":
             source = skip_unusable(source, self._folder / "skipped.csv")
         return source

@@ -10,6 +10,7 @@ from medssl_jax.data.source import (
     UNLABELLED,
     Source,
     has_findings,
+    is_labelled,
 )
 from medssl_jax.errors import ConfigError
 
@@ -47,6 +48,32 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
         missing = sorted(set(range(classes)) - set(labels.tolist()))
         if missing and role in _COMPLETE:
             raise ConfigError(f"{role} has no example of class {missing[0]}: {_MEND}")
+
+
+def check_known(source: Source, classes: int, findings: int) -> None:
+    """Refuse labels of which none is known, or that are not what a method learns.
+
+    Some can be unknown.
+
+    Raises:
+      ConfigError: naming what the labels are.
+    """
+    if source.labels is None or not is_labelled(source.labels).any():
+        raise ConfigError(
+            f"method.beta weighs labels, and none of the {len(source)} training "
+            "examples has one: give labels, or set method.beta to 0"
+        )
+    labels = np.asarray(source.labels)
+    if findings:
+        return check_findings({"training": source}, findings)
+    if labels.ndim != 1:
+        check_classes({"train": source}, classes)  # says that they are findings
+    if labels.max() >= classes:
+        first = source.name(int(labels.argmax()))
+        raise ConfigError(
+            f"{first} has the label {labels.max()}, and method.classes is {classes}: "
+            "labels are 0 to classes - 1, or -1 where unknown"
+        )
 
 
 def check_findings(sources: Mapping[str, Source], findings: int) -> None:

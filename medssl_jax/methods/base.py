@@ -35,7 +35,8 @@ class Method(NamedTuple):
     modalities: names, if a batch's rows have to take turns between them.
     frozen: updates during which the optimizer leaves a part of `params` alone, by its
       name there.
-    needs_labels: whether training data without any label is an error.
+    learns: how many classes and findings, one of them 0, where labels of some examples
+      are learnt from beside the images; (0, 0) where none are.
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
     """
 
@@ -48,7 +49,7 @@ class Method(NamedTuple):
     in_batch: str = ""
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
-    needs_labels: bool = False
+    learns: tuple[int, int] = (0, 0)
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
 
 

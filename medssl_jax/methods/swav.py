@@ -205,8 +205,8 @@ def swav(
             c = params["prototypes"][name]
             one, measured, by_modality[name] = cluster(c, of_name, parts, update)
             total += one
-            prefix = f"{name}_" if modalities else ""
-            metrics |= {f"{prefix}{what}": value for what, value in measured.items()}
+            of = f"/{name}" if modalities else ""
+            metrics |= {f"{what}{of}": value for what, value in measured.items()}
         total *= alpha
         if labels:
             metrics["label_loss"] = learn(params, features, views["label"])
@@ -246,7 +246,7 @@ def swav(
         in_batch="assignments to prototypes",
         modalities=tuple(modalities),
         frozen={"prototypes": frozen_updates} if frozen_updates else {},
-        needs_labels=bool(beta),
+        learns=(classes, findings) if beta else (0, 0),
         verdict=verdict,
     )
 

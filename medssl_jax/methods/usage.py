@@ -51,15 +51,15 @@ def verdict(metrics: Mapping[str, float], modality: str, prototypes: int) -> str
 
     A loss at ln K is that of predictions that do not depend on the image.
     """
-    prefix, of = (f"{modality}_", f"{modality}: ") if modality else ("", "")
+    key, of = (f"/{modality}", f"{modality}: ") if modality else ("", "")
     chance = math.log(prototypes)
-    loss = metrics[f"{prefix}cross_entropy"]
+    loss = metrics[f"cross_entropy{key}"]
     if loss > _STUCK * chance:
         return (
             f"{of}the loss {loss:.3f} is stuck at ln {prototypes} = {chance:.3f}: "
             "every image gets the same prediction (collapse)"
         )
-    in_use = metrics[f"{prefix}prototypes_in_use"]
+    in_use = metrics[f"prototypes_in_use{key}"]
     if in_use < _FEW:
         return f"{of}only {in_use:.1%} of {prototypes} prototypes are in use"
     return ""

@@ -15,6 +15,10 @@ _NAMES = {
     "clips_per_second": "Clips per second",
     "auc": "AUC",
     "accuracy": "Accuracy",
+    "cross_entropy": "Swapped prediction: cross-entropy",
+    "code_entropy": "Entropy of the codes, over ln K",
+    "prototypes_in_use": "Share of prototypes in use",
+    "label_loss": "Loss of the labels",
     "contrastive_accuracy": "Share of views nearest to their partner",
     "spread": "Spread of the projections",
     "data_wait": "Share of time spent waiting for data",
@@ -44,7 +48,8 @@ def _split(key: str) -> tuple[str, str]:
     for prefix in _VALIDATION:
         if key.startswith(prefix):
             return "validation", key.removeprefix(prefix)
-    return "training", key
+    metric, _, modality = key.partition("/")  # of clustering, one curve for each
+    return modality or "training", metric
 
 
 def _picture(metric: str, splits: Mapping[str, tuple[list, list]]) -> Picture:

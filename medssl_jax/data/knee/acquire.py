@@ -33,6 +33,8 @@ def acquire(
     )
     image *= _texture(axes, scan)
     image *= _sensitivity(axes, scan)
+    if scan.speckle:
+        image *= _speckle(image.shape, scan)
     image = _magnitude(_ghosted(_blurred(image, scan), scan), scan)
     return (image * scan.scale)[..., None]
 
@@ -117,6 +119,13 @@ def _ghosted(image: Volume, scan: Scan) -> Volume:
     third = image.shape[scan.ghost_axis] // 3
     copies = (np.roll(image, k * third, scan.ghost_axis) for k in (1, 2))
     return (1 - scan.ghost) * image + scan.ghost * sum(copies, start=np.float32(0))
+
+
+def _speckle(shape: tuple[int, ...], scan: Scan) -> Volume:
+    """Return the amplitude of many echoes in each voxel, on the mean 1: Rayleigh."""
+    rng = np.random.default_rng([scan.noise_seed, 1])
+    real, imaginary = rng.standard_normal((2, *shape), np.float32)
+    return np.hypot(real, imaginary) * np.float32(math.sqrt(2 / math.pi))
 
 
 def _magnitude(image: Volume, scan: Scan) -> Volume:

@@ -26,6 +26,41 @@ SIGNAL = {
 }
 
 
+# attenuation in CT, air 0 and cortical bone 1
+ATTENUATION = {
+    "air": 0.0,
+    "fat": 0.42,
+    "marrow": 0.62,
+    "red_marrow": 0.58,
+    "muscle": 0.5,
+    "fluid": 0.47,
+    "cartilage": 0.52,
+    "cortex": 1.0,
+    "meniscus": 0.53,
+    "ligament": 0.54,
+    "fibres": 0.53,
+    "bruise": 0.6,
+    "blood": 0.51,
+}
+# echoes in ultrasound: bright tendons and surfaces, dark fluid
+ECHO = {
+    "air": 0.0,
+    "fat": 0.35,
+    "marrow": 0.08,
+    "red_marrow": 0.08,
+    "muscle": 0.3,
+    "fluid": 0.03,
+    "cartilage": 0.12,
+    "cortex": 1.0,
+    "meniscus": 0.55,
+    "ligament": 0.7,
+    "fibres": 0.5,
+    "bruise": 0.1,
+    "blood": 0.15,
+}
+MODALITIES = ("mr", "ct", "us")
+
+
 class Scan(NamedTuple):
     """The acquisition of one exam."""
 
@@ -44,6 +79,7 @@ class Scan(NamedTuple):
     noise: float  # standard deviation per channel, the brightest tissue being 1
     noise_seed: int
     scale: float  # arbitrary units of the scanner
+    speckle: bool = False  # of coherent waves: ultrasound
 
 
 def draw_scan(
@@ -78,6 +114,25 @@ def draw_scan(
         noise_seed=int(rng.integers(2**32)),
         scale=10 ** u(1, 3.5),
     )
+
+
+def as_modality(scan: Scan, modality: str, rng: np.random.Generator) -> Scan:
+    """Return the same pose and slices as another scanner sees them.
+
+    CT: attenuation, an even field, no ghosts. Ultrasound: echoes with speckle that
+    weaken with the depth below the knee's front.
+    """
+    if modality == "mr":
+        return scan
+    table = ATTENUATION if modality == "ct" else ECHO
+    jitter = np.exp(rng.normal(0, 0.05, len(table)))
+    values = np.array(list(table.values())) * jitter
+    signal = dict(zip(table, values.tolist(), strict=True))
+    scan = scan._replace(signal=signal, ghost=0.0, texture=(), bias=(0.0,) * 6)
+    if modality == "ct":
+        return scan._replace(noise=scan.noise / 2)
+    depth = -rng.uniform(0.6, 1.4)
+    return scan._replace(bias=(0.0, 0.0, depth, 0.0, 0.0, 0.0), speckle=True)
 
 
 def _draw_signal(rng: np.random.Generator) -> dict[str, float]:

@@ -11,7 +11,7 @@ from medssl_jax.data.arrays import load_archived
 from medssl_jax.data.host import check
 from medssl_jax.data.labels import classes_or_findings
 from medssl_jax.data.source import Examples, Record
-from medssl_jax.errors import DataError
+from medssl_jax.errors import ConfigError, DataError
 
 
 def npz(
@@ -23,6 +23,7 @@ def npz(
     names: str = "",
     findings: str = "",
     channels_last: bool = False,
+    only: str = "",
 ) -> Examples:
     """Read a .npz archive that holds one row of its arrays for each example.
 
@@ -35,6 +36,8 @@ def npz(
       patients: of (n,) ids, numbers or text; empty: each example counts as one.
       names: of (n,) names for tables and errors, each once; empty: they are numbered.
       findings: of the k findings' names; empty: they are numbered.
+      only: "ARRAY=NUMBER" keeps the examples whose entry in an array (n,) is that
+        number, such as one kind of images of a file that holds several.
 
     Raises:
       DataError: if the file is missing, damaged or lacks an array (the text lists what
@@ -60,7 +63,15 @@ def npz(
         if len(set(called)) < count:
             raise DataError(root, f"{names} has a name twice; empty data.names")
     read = _Read(root, images, names, channels_last)
-    return Examples(called, read, marks, ids, read.stamp, label_names)
+    kept = range(count) if not only else _kept(root, only, count)
+    return Examples(
+        [called[i] for i in kept],
+        read,
+        None if marks is None else marks[list(kept)],
+        None if ids is None else [ids[i] for i in kept],
+        read.stamp,
+        label_names,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,24 @@ def _places(root, key, count, stamp):
     del stamp
     called = _texts(root, key, count) if key else [f"{i:06d}" for i in range(count)]
     return {name: i for i, name in enumerate(called)}
+
+
+def _kept(root, only, count):
+    key, _, number = only.partition("=")
+    try:
+        wanted = int(number)
+    except ValueError:
+        text = f"data.only is {only!r}; write ARRAY=NUMBER, such as labels=2"
+        raise ConfigError(text) from None
+    array = load_archived(root, key)
+    if array.shape != (count,) or array.dtype.kind not in "iu":
+        text = f"{key} is {array.dtype} {array.shape}"
+        raise DataError(root, f"{text}, not {count} whole numbers for data.only")
+    kept = np.flatnonzero(array == wanted)
+    if not len(kept):
+        known = ", ".join(map(str, np.unique(array).tolist()))
+        raise DataError(root, f"{key} is nowhere {wanted} (data.only); it has {known}")
+    return kept.tolist()
 
 
 def _texts(root, key, count):

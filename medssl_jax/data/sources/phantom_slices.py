@@ -8,7 +8,7 @@ import numpy as np
 
 from medssl_jax.data.knee.acquire import acquire
 from medssl_jax.data.knee.anatomy import Anatomy, draw_anatomy
-from medssl_jax.data.knee.scan import Scan, draw_scan
+from medssl_jax.data.knee.scan import MODALITIES, Scan, as_modality, draw_scan
 from medssl_jax.data.knee.signs import Signs, draw_signs
 from medssl_jax.data.source import Record
 from medssl_jax.data.sources import phantom
@@ -27,6 +27,7 @@ def phantom_slices(
     size_pixels: Sequence[int],
     images_per_patient: Sequence[int] = (1, 4),
     tear_fraction: float = 0.5,
+    scanner: str = "mr",
 ) -> "PhantomSlices":
     """Return a source of 2D images of phantom knees, label 1 where the ACL is torn.
 
@@ -41,6 +42,7 @@ def phantom_slices(
       size_pixels: rows, columns.
       images_per_patient: fewest, most; drawn uniformly, images of a patient on end.
       tear_fraction: probability that a patient has a tear.
+      scanner: "mr", "ct" or "us" (ultrasound), of the same knees for one seed.
 
     Raises:
       ConfigError: if a number is out of its range.
@@ -59,7 +61,12 @@ def phantom_slices(
         )
     if not 0 <= tear_fraction <= 1:
         raise ConfigError(f"data.tear_fraction {tear_fraction} is not in [0, 1]")
-    return PhantomSlices(count, seed, tuple(size_pixels), per_patient, tear_fraction)
+    if scanner not in MODALITIES:
+        known = ", ".join(MODALITIES)
+        raise ConfigError(f"data.scanner {scanner!r} is not known; known: {known}")
+    return PhantomSlices(
+        count, seed, tuple(size_pixels), per_patient, tear_fraction, scanner
+    )
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class PhantomSlices:
     matrix: tuple[int, int]  # rows, columns
     per_patient: tuple[int, int]  # fewest, most
     tear_fraction: float
+    scanner: str
     label_names = None  # classes
 
     def __len__(self) -> int:
@@ -118,7 +126,8 @@ class PhantomSlices:
         side = 1 if left else -1  # to which the knee's lateral side lies
         middle_mm = -side * _LIGAMENT_MM + rng.uniform(-_OFF_MM, _OFF_MM)
         shift_mm = (middle_mm, *scan.shift_mm[1:])
-        return scan._replace(left=left, slices=1, shift_mm=shift_mm)
+        scan = scan._replace(left=left, slices=1, shift_mm=shift_mm)
+        return as_modality(scan, self.scanner, rng)
 
     def _knee(self, patient: int) -> tuple[np.random.Generator, bool]:
         # streams that `phantom` does not use
