@@ -1,8 +1,9 @@
-"""LARS, SGD, Adam, weight-decay masks, accumulation."""
+"""LARS, LARC, SGD, Adam, weight-decay masks, accumulation."""
 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
@@ -51,6 +52,47 @@ def lars(
         optax.scale_by_learning_rate(learning_rate),
     ]
     return optax.chain(*adapt, *(move if lr_after_momentum else reversed(move)))
+
+
+def larc(
+    learning_rate: float | Schedule,
+    *,
+    weight_decay: float,
+    momentum: float,
+    trust_coefficient: float,
+) -> optax.GradientTransformation:
+    """Build SGD with heavy-ball momentum in LARC, without clipping, for all parameters.
+
+    A leaf's gradient g becomes (g + weight_decay w) r, where
+    r = trust_coefficient ||w|| / (||g|| + weight_decay ||w|| + 1e-8). Where either norm
+    is 0 it stays g, without decay: so a bias that starts at 0 makes its first move by
+    the whole of its gradient. The learning rate comes after the momentum.
+
+    Unlike `lars`, biases and norms' parameters decay and adapt too, and r has the sum
+    of two norms where `lars` has the norm of the sum.
+
+    Args:
+      learning_rate: a value, or a schedule over optimizer updates.
+      weight_decay: added to the gradient.
+      momentum: decay of the velocity.
+      trust_coefficient: length of a move over ||w||, at learning rate 1.
+
+    Source: apex.parallel.LARC of NVIDIA with clip=False around torch's SGD, as in the
+    public code of SwAV, arXiv:2006.09882; the ratio is that of arXiv:1708.03888.
+    """
+
+    def adapt(gradient, parameter):
+        length, steepness = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
+        ratio = trust_coefficient * length
+        ratio = ratio / (steepness + weight_decay * length + 1e-8)
+        adapted = (gradient + weight_decay * parameter) * ratio
+        return jnp.where((length > 0) & (steepness > 0), adapted, gradient)
+
+    return optax.chain(
+        optax.stateless_with_tree_map(adapt),
+        optax.trace(decay=momentum),
+        optax.scale_by_learning_rate(learning_rate),
+    )
 
 
 def adam(
@@ -111,6 +153,7 @@ def optimizer(
     """
     known = {
         "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
+        "larc": larc,
         "adam": adam,
         "adamw": adamw,
         "sgd": lambda rate, **s: sgd(rate, mask=is_kernel, **s),

@@ -118,7 +118,61 @@ def test_sgd_equals_torchs_documented_rule_and_decays_kernels_only(nesterov):
     np.testing.assert_allclose(params["b"], b, atol=1e-12)
 
 
+def larc_in_numpy(w, gradients, rates, *, decay, momentum, trust):
+    """Return w after each step, from the definition; lengths of 0 are left as apex."""
+    path, velocity = [], np.zeros_like(w)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        length, steepness = np.sqrt(np.sum(w**2)), np.sqrt(np.sum(gradient**2))
+        if length > 0 and steepness > 0:
+            ratio = trust * length / (steepness + decay * length + 1e-8)
+            gradient = ratio * (gradient + decay * w)
+        velocity = momentum * velocity + gradient
+        w = w - rate * velocity
+        path.append(w)
+    return path
+
+
+@pytest.mark.parametrize("decay", [0.1, 1e-7])
+@jax.enable_x64(True)
+def test_larc_equals_numpy_for_leaves_of_every_rank_with_and_without_length(decay):
+    random = np.random.RandomState(0)
+    params = {
+        "kernel": random.randn(2, 3, 4),
+        "bias": random.randn(4),
+        "scalar": random.randn(),
+        "zero": np.zeros(4),  # as biases start
+        "without gradient": random.randn(4),
+    }
+    scales = 10.0 ** np.arange(-9, 3, 3)  # epsilon counts beside the first ones
+    gradients = {
+        name: [scale * random.randn(*np.shape(w)) for scale in scales]
+        for name, w in params.items()
+    }
+    gradients["without gradient"][1] = np.zeros(4)  # momentum moves it, decay not
+    rates = [0.2, 0.1, 0.4, 0.05]
+    settings = {"momentum": 0.9, "trust": 0.02, "decay": decay}
+    expected = {
+        name: larc_in_numpy(np.asarray(w), gradients[name], rates, **settings)
+        for name, w in params.items()
+    }
+    table = jnp.asarray(rates)
+    tx = optim.larc(
+        lambda update: table[update],
+        weight_decay=decay,
+        momentum=0.9,
+        trust_coefficient=0.02,
+    )
+    params = jax.tree.map(jnp.asarray, params)
+    state = tx.init(params)
+    for step in range(4):
+        gradient = {name: jnp.asarray(g[step]) for name, g in gradients.items()}
+        updates, state = tx.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        for name, w in params.items():
+            np.testing.assert_allclose(w, expected[name][step], rtol=1e-12)
+
+
 def test_an_unknown_optimizer_lists_the_known():
     durations = Durations(examples=4, batch_size=4, micro_batch_size=4, epochs=1)
-    with pytest.raises(ConfigError, match="known: adam, adamw, lars, sgd"):
+    with pytest.raises(ConfigError, match="known: adam, adamw, larc, lars, sgd"):
         optim.optimizer(durations, lambda update: 0.1, name="larsen")
