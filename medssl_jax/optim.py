@@ -1,6 +1,7 @@
 """LARS, LARC, SGD, Adam, weight-decay masks, accumulation."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxtyping import PyTree
 
 from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
+from medssl_jax.frozen import frozen_until
 from medssl_jax.schedules import Schedule
 
 
@@ -143,13 +145,19 @@ def is_kernel(params: PyTree) -> PyTree:
 
 
 def optimizer(
-    durations: Durations, learning_rate: Schedule, *, name: str, **settings
+    durations: Durations,
+    learning_rate: Schedule,
+    *,
+    name: str,
+    frozen: Mapping[str, int] | None = None,
+    **settings,
 ) -> optax.MultiSteps:
     """Build the optimizer `name` with accumulation over micro-batches.
 
     The mean gradient of `durations.accumulation` micro-batches makes one update. A
     micro-batch whose gradient is not finite is left out: the accumulation waits for
-    another.
+    another. `frozen` names parts of the parameters and the number of updates for which
+    each is left alone (`frozen_until`).
     """
     known = {
         "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
@@ -162,8 +170,9 @@ def optimizer(
         raise ConfigError(
             f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
+    make = functools.partial(known[name], **settings)
     return optax.MultiSteps(
-        known[name](learning_rate, **settings),
+        frozen_until(make, learning_rate, frozen or {}),
         every_k_schedule=durations.accumulation,
         should_skip_update_fn=optax.skip_not_finite,
     )
