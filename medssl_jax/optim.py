@@ -1,17 +1,17 @@
-"""LARS, weight-decay masks, schedules over optimizer updates, accumulation."""
+"""LARS, LARC, SGD, Adam, weight-decay masks, accumulation."""
 
-import math
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
 
 from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
-
-Schedule = Callable[..., Float[Array, ""] | float]
+from medssl_jax.frozen import frozen_until
+from medssl_jax.schedules import Schedule
 
 
 def lars(
@@ -54,6 +54,47 @@ def lars(
         optax.scale_by_learning_rate(learning_rate),
     ]
     return optax.chain(*adapt, *(move if lr_after_momentum else reversed(move)))
+
+
+def larc(
+    learning_rate: float | Schedule,
+    *,
+    weight_decay: float,
+    momentum: float,
+    trust_coefficient: float,
+) -> optax.GradientTransformation:
+    """Build SGD with heavy-ball momentum in LARC, without clipping, for all parameters.
+
+    A leaf's gradient g becomes (g + weight_decay w) r, where
+    r = trust_coefficient ||w|| / (||g|| + weight_decay ||w|| + 1e-8). Where either norm
+    is 0 it stays g, without decay: so a bias that starts at 0 makes its first move by
+    the whole of its gradient. The learning rate comes after the momentum.
+
+    Unlike `lars`, biases and norms' parameters decay and adapt too, and r has the sum
+    of two norms where `lars` has the norm of the sum.
+
+    Args:
+      learning_rate: a value, or a schedule over optimizer updates.
+      weight_decay: added to the gradient.
+      momentum: decay of the velocity.
+      trust_coefficient: length of a move over ||w||, at learning rate 1.
+
+    Source: apex.parallel.LARC of NVIDIA with clip=False around torch's SGD, as in the
+    public code of SwAV, arXiv:2006.09882; the ratio is that of arXiv:1708.03888.
+    """
+
+    def adapt(gradient, parameter):
+        length, steepness = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
+        ratio = trust_coefficient * length
+        ratio = ratio / (steepness + weight_decay * length + 1e-8)
+        adapted = (gradient + weight_decay * parameter) * ratio
+        return jnp.where((length > 0) & (steepness > 0), adapted, gradient)
+
+    return optax.chain(
+        optax.stateless_with_tree_map(adapt),
+        optax.trace(decay=momentum),
+        optax.scale_by_learning_rate(learning_rate),
+    )
 
 
 def adam(
@@ -104,97 +145,34 @@ def is_kernel(params: PyTree) -> PyTree:
 
 
 def optimizer(
-    durations: Durations, learning_rate: Schedule, *, name: str, **settings
+    durations: Durations,
+    learning_rate: Schedule,
+    *,
+    name: str,
+    frozen: Mapping[str, int] | None = None,
+    **settings,
 ) -> optax.MultiSteps:
     """Build the optimizer `name` with accumulation over micro-batches.
 
     The mean gradient of `durations.accumulation` micro-batches makes one update. A
     micro-batch whose gradient is not finite is left out: the accumulation waits for
-    another.
+    another. `frozen` names parts of the parameters and the number of updates for which
+    each is left alone (`frozen_until`).
     """
     known = {
-        "lars": lambda **s: lars(learning_rate, mask=is_kernel, **s),
-        "adam": lambda **s: adam(learning_rate, **s),
-        "adamw": lambda **s: adamw(learning_rate, **s),
-        "sgd": lambda **s: sgd(learning_rate, mask=is_kernel, **s),
+        "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
+        "larc": larc,
+        "adam": adam,
+        "adamw": adamw,
+        "sgd": lambda rate, **s: sgd(rate, mask=is_kernel, **s),
     }
     if name not in known:
         raise ConfigError(
             f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
+    make = functools.partial(known[name], **settings)
     return optax.MultiSteps(
-        known[name](**settings),
+        frozen_until(make, learning_rate, frozen or {}),
         every_k_schedule=durations.accumulation,
         should_skip_update_fn=optax.skip_not_finite,
-    )
-
-
-def byol_tau(base: float, updates: int) -> Schedule:
-    """Return BYOL's target decay over updates: from `base` at 0 to 1 at `updates`.
-
-    Source: arXiv:2006.07733, sec. 3.1: 1 - (1 - base) (cos(pi k / K) + 1) / 2.
-    """
-    one_minus_tau = optax.cosine_decay_schedule(1.0 - base, updates)
-    return lambda update: 1.0 - one_minus_tau(jnp.asarray(update, float))
-
-
-def schedule(
-    durations: Durations, *, name: str, peak: float, scaling: str = "none", **settings
-) -> Schedule:
-    """Build the learning-rate schedule `name` over optimizer updates.
-
-    `scaling` is what `peak` is multiplied by: 1 ("none"), batch_size / 256 ("linear")
-    or the square root of batch_size ("sqrt", where .075 is usual for `peak`).
-
-    Source: SimCLR, arXiv:2002.05709, section 2.2 and app. B.1.
-    """
-    known = {"cosine": _cosine, "multistep": _multistep, "per_epoch": _per_epoch}
-    if name not in known:
-        raise ConfigError(
-            f"schedule.name {name!r} is unknown; known: {', '.join(sorted(known))}"
-        )
-    factors = {
-        "none": 1.0,
-        "linear": durations.batch_size / 256,
-        "sqrt": math.sqrt(durations.batch_size),
-    }
-    if scaling not in factors:
-        raise ConfigError(
-            f"schedule.scaling {scaling!r} is unknown; known: {', '.join(factors)}"
-        )
-    return known[name](durations, peak=peak * factors[scaling], **settings)
-
-
-def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:
-    """Rise linearly from 0 to `peak`, then fall to 0 along half a cosine."""
-    return warmup_cosine(peak, durations.to_updates(warmup_epochs), durations.updates)
-
-
-def warmup_cosine(peak: float, warmup_updates: int, updates: int) -> Schedule:
-    """Rise linearly from 0 to `peak`, then fall to 0 at `updates` along a cosine.
-
-    Source: BYOL, arXiv:2006.07733, app. J.
-    """
-    if not 0 <= warmup_updates < updates:
-        raise ConfigError(
-            f"warm-up of {warmup_updates} updates does not fit in {updates} updates; "
-            "lower schedule.warmup_epochs or raise train_epochs"
-        )
-    if warmup_updates == 0:
-        return optax.cosine_decay_schedule(peak, updates)
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_updates, updates)
-
-
-def _multistep(
-    durations: Durations, *, peak: float, factor: float, at: tuple[float, ...]
-) -> Schedule:
-    """Multiply by `factor` at each fraction of the training in `at`."""
-    boundaries = {round(fraction * durations.updates): factor for fraction in at}
-    return optax.piecewise_constant_schedule(peak, boundaries)
-
-
-def _per_epoch(durations: Durations, *, peak: float, factor: float) -> Schedule:
-    """Multiply by `factor` after every epoch."""
-    return optax.exponential_decay(
-        peak, durations.updates_per_epoch, factor, staircase=True
     )

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from medssl_jax import encoder, optim, resolve
+from medssl_jax import encoder, optim, resolve, schedules
 from medssl_jax.data import roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import Draw
@@ -54,7 +54,7 @@ class Task(NamedTuple):
     sampler: Sampler
     draw: Draw
     durations: Durations
-    learning_rate: optim.Schedule
+    learning_rate: schedules.Schedule
     method: Method
     tx: optax.MultiSteps
     init: Callable[[], TrainState]
@@ -102,7 +102,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
     learning_rate = _call(
-        "schedule", optim.schedule, config.schedule.to_dict(), durations
+        "schedule", schedules.schedule, config.schedule.to_dict(), durations
     )
     tx = _call(
         "optimizer",

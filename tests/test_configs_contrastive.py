@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from medssl_jax import encoder, optim, resolve
+from medssl_jax import encoder, optim, resolve, schedules
 from medssl_jax.durations import Durations
 from medssl_jax.views.compose import compose
 
@@ -47,7 +47,7 @@ def test_published_variants_are_the_published_recipes(
     run = durations(config, examples)
     assert run.updates == updates and run.accumulation == 1
     assert config.batch_size == batch
-    rate = optim.schedule(run, **config.schedule)
+    rate = schedules.schedule(run, **config.schedule)
     warm = run.to_updates(10)
     assert float(rate(warm)) == pytest.approx(base_rate * batch / 256, rel=1e-5)
     assert float(rate(updates)) == pytest.approx(0, abs=1e-6)
@@ -62,7 +62,7 @@ def test_every_variant_builds_and_its_views_agree(name, variant):
     config = load(name, variant).lock()
     run = durations(config, 10_000)
     tx = optim.optimizer(
-        run, optim.schedule(run, **config.schedule), **config.optimizer
+        run, schedules.schedule(run, **config.schedule), **config.optimizer
     )
     settings = config.method.to_dict()
     method = resolve.factory("medssl_jax.methods", settings.pop("name"))(

@@ -10,8 +10,8 @@ import pytest
 import tiny
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.optim import byol_tau
 from medssl_jax.parallel import AXIS, parallel
+from medssl_jax.schedules import byol_tau
 from medssl_jax.state import make_train_step, to_unit, views_fed
 from medssl_jax.task import accumulation_warning
 

@@ -11,7 +11,7 @@ from medssl_jax.losses import normalized_mse
 from medssl_jax.methods import base
 from medssl_jax.models import heads
 from medssl_jax.models.network import Network
-from medssl_jax.optim import byol_tau
+from medssl_jax.schedules import byol_tau
 from medssl_jax.views.compose import View
 
 

@@ -8,10 +8,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.models.conv import convolve
-from medssl_jax.models.initializers import he_normal_fan_out
+from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.network import Network, pure
-from medssl_jax.models.norm import BatchNorm
 
 
 def resnet(
@@ -77,9 +75,7 @@ class _ResNet(nn.Module):
         size, strides, pool = _STEMS[self.stem]
         size, strides = size[-self.ndim :], strides[-self.ndim :]
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
-        x = nn.relu(
-            _ConvNorm(self.width, size, strides, **parts, name="stem")(x, train)
-        )
+        x = nn.relu(ConvNorm(self.width, size, strides, **parts, name="stem")(x, train))
         if pool:
             window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
             x = nn.max_pool(x, window, (2,) * self.ndim, padding)
@@ -109,7 +105,7 @@ class _Block(nn.Module):
         def conv_norm(x, features, size, stride, name):
             dims = x.ndim - 2
             parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}
-            return _ConvNorm(features, (size,) * dims, (stride,) * dims, **parts)(
+            return ConvNorm(features, (size,) * dims, (stride,) * dims, **parts)(
                 x, train
             )
 
@@ -121,24 +117,3 @@ class _Block(nn.Module):
         if x.shape[-1] != y.shape[-1]:  # so wherever there is a stride
             x = conv_norm(x, y.shape[-1], 1, self.stride, "downsample")
         return nn.relu(x + y)
-
-
-class _ConvNorm(nn.Module):
-    features: int
-    size: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: DTypeLike
-    axis_name: str | None
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b *s c"], train: bool
-    ) -> Float[Array, "b *t d"]:
-        kernel = self.param(
-            "kernel",
-            he_normal_fan_out,
-            (*self.size, x.shape[-1], self.features),
-            jnp.float32,
-        )
-        x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
-        return BatchNorm(self.dtype, self.axis_name, name="norm")(x, train)

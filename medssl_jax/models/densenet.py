@@ -1,0 +1,108 @@
+"""Densely connected networks in 2D and 3D that begin in-plane, for thick slices."""
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.models.conv_norm import ConvNorm
+from medssl_jax.models.network import Network, pure
+
+
+def densenet(
+    *,
+    ndim: int,
+    blocks: Sequence[int],
+    in_plane_blocks: int,
+    initial_features: int,
+    growth: int,
+    features: int,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> Network:
+    """Return the encoder (b, *s, c) -> (b, features), for images of any size.
+
+    A unit is a convolution, batch normalisation and LeakyReLU; its output is
+    concatenated to its input. The paper's network for head CT has blocks of
+    (1, 2, 3, 3, 3) units, 2 of them in-plane, 16 initial features, growth 7 and 1024
+    features. Where it is silent, here are: a first unit like those of the first block,
+    at full resolution and without concatenation; means over 2 voxels between blocks,
+    as arXiv:1608.06993 has them, and no other transition; and a unit of pointwise
+    convolutions to features / 2 channels, whose maximum and mean over all voxels are
+    the features, in this order.
+
+    Args:
+      ndim: spatial axes of the input.
+      blocks: units of each block.
+      in_plane_blocks: the first blocks, whose kernels are (1, 3, 3) and after which the
+        last two axes are halved; all others have (3, 3, 3) and halve three axes.
+      initial_features: channels that the first block is given.
+      growth: channels that each unit adds.
+      features: length of the result, an even number.
+      dtype: of the computation; parameters, statistics and features are float32.
+      axis_name: mapped axis over which batch statistics are averaged.
+
+    Raises:
+      ConfigError: if `features` is odd, or there are no blocks.
+
+    Source: arXiv:2201.01283, section IV.E.
+    """
+    if features % 2:
+        raise ConfigError(
+            f"features {features} is odd; half of them are maxima and half are means, "
+            "so use an even number"
+        )
+    if not blocks:
+        raise ConfigError("blocks is empty; give the units of one block or more")
+    shape = (ndim, tuple(blocks), in_plane_blocks, initial_features, growth, features)
+    return pure(_DenseNet(*shape, dtype, axis_name))
+
+
+class _DenseNet(nn.Module):
+    ndim: int
+    blocks: tuple[int, ...]
+    in_plane_blocks: int
+    initial_features: int
+    growth: int
+    features: int
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b d"]:
+        def unit(x, features, size, name):
+            strides = (1,) * self.ndim
+            parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}
+            x = ConvNorm(features, size[-self.ndim :], strides, **parts)(x, train)
+            return nn.leaky_relu(x)
+
+        def depth(block, size):
+            return 1 if block < self.in_plane_blocks else size
+
+        x = unit(x, self.initial_features, (depth(0, 3), 3, 3), "stem")
+        for i, units in enumerate(self.blocks):
+            if i > 0:
+                x = _halve(x, (depth(i - 1, 2), 2, 2)[-self.ndim :])
+            for j in range(units):
+                name = f"block{i + 1}_{j}"
+                new = unit(x, self.growth, (depth(i, 3), 3, 3), name)
+                x = jnp.concatenate([x, new], axis=-1)
+        x = unit(x, self.features // 2, (1, 1, 1), "mix").astype(jnp.float32)
+        voxels = range(1, x.ndim - 1)
+        return jnp.concatenate([jnp.max(x, voxels), jnp.mean(x, voxels)], axis=-1)
+
+
+def _halve(
+    x: Float[Array, "b *s c"], window: tuple[int, ...]
+) -> Float[Array, "b *t c"]:
+    """Average over windows that do not overlap; what is left of an odd axis is cut."""
+    # an axis of one voxel stays: there is no smaller image
+    window = tuple(map(min, window, x.shape[1:-1]))
+    # nn.avg_pool divides by an array, which bfloat16 does not take
+    total = nn.pool(x, 0.0, lax.add, window, window, "VALID")
+    return total / math.prod(window)
