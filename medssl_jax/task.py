@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax import encoder, optim, resolve, schedules
-from medssl_jax.data import roles
+from medssl_jax.data import energies, roles
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import Draw
 from medssl_jax.data.sampler import Sampler, sampler
@@ -95,7 +95,14 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         config.micro_batch_size,
         config.train_epochs,
     )
-    make_method = _method_maker(config, durations)
+    measure = functools.partial(
+        energies.reference_energies,
+        sources[roles.TRAIN],
+        host.draw,
+        seed=config.seed,
+    )
+    views = energies.fill(config.views.to_dict(), measure, workdir)
+    make_method = _method_maker(config, views, durations)
     backbone = encoder.backbone(
         config.model.to_dict(), dtype=_dtype(config.precision), axis_name=AXIS
     )
@@ -116,7 +123,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     init = _init(config, make_method, backbone, tx, example)
     spec = {
         "model": config.model.to_dict(),
-        "view": config.views.eval.to_dict(),
+        "view": views["eval"],
         "host": {field: config.data.to_dict()[field] for field in _HOST},
         "provenance": {"run": config.name, "method": config.method.to_dict()},
     }
@@ -170,14 +177,13 @@ def _check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
 
 
-def _method_maker(config, durations):
-    views = {name: compose(ops.to_dict()) for name, ops in config.views.items()}
+def _method_maker(config, views, durations):
     return functools.partial(
         _named,
         "method",
         "medssl_jax.methods",
         config.method,
-        views=views,
+        views={name: compose(ops) for name, ops in views.items()},
         durations=durations,
         axis_name=AXIS,
         dtype=_dtype(config.precision),

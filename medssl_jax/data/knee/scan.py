@@ -128,7 +128,9 @@ def as_modality(scan: Scan, modality: str, rng: np.random.Generator) -> Scan:
     jitter = np.exp(rng.normal(0, 0.05, len(table)))
     values = np.array(list(table.values())) * jitter
     signal = dict(zip(table, values.tolist(), strict=True))
-    scan = scan._replace(signal=signal, ghost=0.0, texture=(), bias=(0.0,) * 6)
+    scan = scan._replace(
+        signal=signal, ghost=0.0, texture=((0.0,) * 4,), bias=(0.0,) * 6
+    )
     if modality == "ct":
         return scan._replace(noise=scan.noise / 2)
     depth = -rng.uniform(0.6, 1.4)
