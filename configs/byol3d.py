@@ -14,28 +14,26 @@ nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
 Reproduces BYOLMed3D (2022), and BYOL (arXiv:2006.07733) where it is silent.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
+
+from medssl_jax.data import settings
 
 SOURCES = {
     "demo": dict(name="phantom", count=1024, seed=0, size_voxels=(12, 32, 32)),
-    "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
-    "nifti": dict(
-        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "dicom": dict(
-        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
-    "medmnist": dict(name="medmnist", root="", split="train"),
-    "shards": dict(name="shards", root="", split="train"),
+    "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
+    "nifti": dict(name="nifti"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="train"),
+    "shards": dict(name="shards", split="train"),
 }
+TESTS = {"mrnet": "valid", "medmnist": "test"}  # the splits of those that have one
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in SOURCES:
         raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
-    config = published(SOURCES[variant])
-    config.name = f"byol3d-{variant}"
+    config = published(variant)
     if variant == "demo":
         demo(config)
     elif variant != "mrnet":
@@ -43,10 +41,10 @@ def get_config(variant: str = "demo") -> ConfigDict:
     return config
 
 
-def published(source: dict) -> ConfigDict:
+def published(variant: str) -> ConfigDict:
     config = ConfigDict()
     config.command = "train"
-    config.name = ""
+    config.name = f"byol3d-{variant}"
     config.seed = 0
     config.init_from = ""  # a run, an encoder, or torchvision weights (.safetensors)
     config.parallel = "shard_map"
@@ -73,24 +71,15 @@ def published(source: dict) -> ConfigDict:
         second=view(size=(224, 224), blur=0.4),
         eval=dict(centre_crop=dict(size=(224, 224)), standardise=dict()),
     )
-    config.data = source | dict(
+    config.data = settings.training(
+        settings.source(**SOURCES[variant]),
         shape=(16, 256, 256),
         frames="random",
-        spacing_mm=config_dict.placeholder(tuple),
-        resize=config_dict.placeholder(tuple),
-        window="none",
-        percentiles=(0.5, 99.5),
-        window_hu=config_dict.placeholder(tuple),
         workers=8,
-        cache="",
-        on_error="raise",
-        balance="",
-        sampler="shuffled",
     )
     config.splits = dict(test=dict(fraction=0.0))
-    own = {"mrnet": "valid", "medmnist": "test"}
-    if source["name"] in own:  # it has a test of its own
-        config.splits = dict(test=dict(split=own[source["name"]]))
+    if variant in TESTS:
+        config.splits = dict(test=dict(split=TESTS[variant]))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
     return config
 
@@ -108,12 +97,10 @@ def view(size: tuple[int, int], blur: float) -> dict:
 
 def own_scans(config: ConfigDict, variant: str) -> None:
     """Any volumes, windowed by percentiles; MedMNIST's are bytes, 28 voxels wide."""
-    medmnist = variant == "medmnist"
-    shape, window = (32, 64, 64), "percentiles"
-    if medmnist:
-        shape, window = (28, 28, 28), "none"
-    config.data.update(shape=shape, frames="all", window=window, workers=2)
-    config.data.cache = "" if medmnist else "cache"
+    shape = (28, 28, 28) if variant == "medmnist" else (32, 64, 64)
+    config.data.update(shape=shape, frames="all", workers=2)
+    if variant != "medmnist":
+        config.data.update(window="percentiles", cache="cache")
     config.views.first = view(size=shape[1:], blur=0.6)
     config.views.second = view(size=shape[1:], blur=0.4)
     config.views.eval = dict(standardise=dict())
@@ -121,8 +108,9 @@ def own_scans(config: ConfigDict, variant: str) -> None:
 
 def demo(config: ConfigDict) -> None:
     """Small enough for two cores."""
-    config.data.update(shape=(12, 32, 32), window="percentiles", workers=0)
-    config.data.cache = "cache"
+    config.data.update(
+        shape=(12, 32, 32), window="percentiles", workers=0, cache="cache"
+    )
     config.splits = dict(probe=dict(seed=1, count=512), test=dict(seed=2, count=2048))
     config.model.width = 8
     config.batch_size, config.micro_batch_size = 32, 16

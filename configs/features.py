@@ -9,17 +9,22 @@ source has them. Scans are brought to [0, 1] as they were for the encoder's trai
 
 from ml_collections import ConfigDict
 
+from medssl_jax.data import settings
+
 SOURCES = {
     "demo": dict(name="phantom", count=64, seed=4, size_voxels=(12, 32, 32)),
-    "mrnet": dict(name="mrnet", root="", split="valid", plane="sagittal", task="acl"),
-    "nifti": dict(
-        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
+    "nifti": dict(name="nifti"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="test"),
+    "phantom_slices": dict(
+        name="phantom_slices", count=64, seed=4, size_pixels=(64, 64)
     ),
-    "dicom": dict(
-        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
-    "medmnist": dict(name="medmnist", root="", split="test"),
+    "images": dict(name="images"),
+    "npz": dict(name="npz"),
+    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
+    "shards": dict(name="shards", split="train"),
 }
 
 
@@ -31,5 +36,6 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.name = f"features-{variant}"
     config.init_from = "runs/byol3d-demo" if variant == "demo" else ""
     config.batch_size = 16
-    config.data = SOURCES[variant] | dict(on_error="raise")
+    source = settings.source(**SOURCES[variant])
+    config.data = source | dict(on_error="raise")
     return config

@@ -8,7 +8,7 @@ chexpert  the published protocol on frontal radiographs as the release lies on d
           five findings, 224 px, SGD momentum .9, batch 256, 30,000 updates. Published
           (ResNet-152 2x, SimCLR on ImageNet, then CheXpert): mean AUC .7729 +- .001.
           Not yet run: CheXpert is not to be had here; splits and schedule are ours.
-images, npz, medmnist
+images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
           one's own: data.labels is a CSV path,label,patient, or with a column for each
           finding path,edema,effusion,patient; then --config.method.classes=0
           --config.method.findings=2.
@@ -21,48 +21,26 @@ model is the pretrained one's. Source: arXiv:2101.05224.
 
 from ml_collections import ConfigDict, config_dict
 
-FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+from medssl_jax.data import settings
+
 SOURCES = {
-    "demo": dict(
-        name="phantom_slices",
-        count=512,
-        seed=3,
-        size_pixels=(64, 64),
-        images_per_patient=(1, 4),
-    ),
-    "chexpert": dict(
-        name="chexpert",
-        root="",
-        split="train",
-        view="frontal",
-        findings=FIVE,
-        uncertain="ignore",  # U-Ignore; or zeros, ones
-        blank="zeros",  # what a report does not mention is absent
-    ),
-    "images": dict(
-        name="images", root="", labels="", unlisted="raise", channels="grey"
-    ),
-    "medmnist": dict(name="medmnist", root="", split="train"),
-    "npz": dict(
-        name="npz",
-        root="",
-        images="images",
-        labels="labels",
-        patients="",
-        names="",
-        findings="",
-        channels_last=False,
-    ),
+    "demo": dict(name="phantom_slices", count=512, seed=3, size_pixels=(64, 64)),
+    # U-Ignore, or zeros, ones; what a report does not mention is absent
+    "chexpert": dict(name="chexpert", split="train", uncertain="ignore", blank="zeros"),
+    "images": dict(name="images"),
+    "medmnist": dict(name="medmnist", split="train"),
+    "npz": dict(name="npz"),
+    "tfds": dict(name="tfds", split="train"),
+    "shards": dict(name="shards", split="train"),
 }
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in SOURCES:
         raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
-    config = published(SOURCES[variant])
-    config.name = f"finetune-{variant}"
+    config = published(variant)
     if variant == "chexpert":
-        config.method.update(classes=0, findings=len(FIVE))
+        config.method.update(classes=0, findings=len(config.data.findings))
     elif variant == "demo":
         demo(config)
     else:
@@ -70,10 +48,10 @@ def get_config(variant: str = "demo") -> ConfigDict:
     return config
 
 
-def published(source: dict) -> ConfigDict:
+def published(variant: str) -> ConfigDict:
     config = ConfigDict()
     config.command = "train"
-    config.name = ""
+    config.name = f"finetune-{variant}"
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
@@ -95,19 +73,9 @@ def published(source: dict) -> ConfigDict:
     config.optimizer = dict(name="sgd", momentum=0.9, nesterov=False, weight_decay=0.0)
     config.schedule = dict(name="cosine", peak=10**-1.5, warmup_epochs=0.0)
     config.views = views(size=(224, 224), least=0.5)
-    config.data = source | dict(
-        shape=(256, 256),
-        frames="all",
-        spacing_mm=config_dict.placeholder(tuple),
-        resize=config_dict.placeholder(tuple),
-        window="none",
-        percentiles=(0.5, 99.5),
-        window_hu=config_dict.placeholder(tuple),
-        workers=8,
-        cache="",
-        on_error="raise",
-        balance="",
-        sampler="shuffled",
+    config.data = settings.training(
+        settings.source(**SOURCES[variant]), shape=(256, 256), workers=8
+    ) | dict(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
@@ -138,7 +106,7 @@ def own_images(config: ConfigDict, variant: str) -> None:
     config.data.update(workers=2, cache="cache")
     config.batch_size = config.micro_batch_size = 64
     config.train_epochs = 50.0
-    if variant == "images":
+    if variant in ("images", "shards"):
         config.data.window = "percentiles"
     if variant == "npz":  # of one size already
         config.data.update(shape=(224, 224), resize=None)

@@ -1,7 +1,8 @@
 """Fine-tuning of an encoder, or of random weights, with labels.
 
 python -m medssl_jax.main --config=configs/finetune_mrnet.py --config.init_from=RUN
-python -m medssl_jax.main --config=configs/finetune_mrnet.py:mrnet --config.data.root=DIR
+python -m medssl_jax.main --config=configs/finetune_mrnet.py:mrnet \
+    --config.data.root=DIR
 
 demo   phantom knees, torn ligament or not, minutes on two CPU cores.
 mrnet  BYOLMed3D's downstream task: ACL tear, 16 random frames at 224 x 224, Adam 1e-4,
@@ -9,7 +10,7 @@ mrnet  BYOLMed3D's downstream task: ACL tear, 16 random frames at 224 x 224, Ada
        the lowest validation loss selected; test = the official validation exams.
        Published: accuracy .758, AUC .824, sensitivity .574, specificity .909.
        Not yet run: MRNet is not to be had here.
-nifti, dicom, npy, medmnist
+nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
        one's own labelled volumes; data.labels is a CSV path,label,patient.
 
 init_from is a run, an encoder, torchvision weights (.safetensors), or "" for random.
@@ -19,25 +20,23 @@ The decay per epoch of the paper: --config.schedule.name=per_epoch
 
 from ml_collections import ConfigDict, config_dict
 
+from medssl_jax.data import settings
+
 SOURCES = {
     "demo": dict(name="phantom", count=512, seed=3, size_voxels=(12, 32, 32)),
-    "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
-    "nifti": dict(
-        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "dicom": dict(
-        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
-    "medmnist": dict(name="medmnist", root="", split="train"),
+    "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
+    "nifti": dict(name="nifti"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="train"),
+    "shards": dict(name="shards", split="train"),
 }
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in SOURCES:
         raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
-    config = published(SOURCES[variant])
-    config.name = f"finetune-{variant}"
+    config = published(variant)
     if variant == "demo":
         demo(config)
     elif variant != "mrnet":
@@ -45,16 +44,15 @@ def get_config(variant: str = "demo") -> ConfigDict:
     return config
 
 
-def published(source: dict) -> ConfigDict:
+def published(variant: str) -> ConfigDict:
     config = ConfigDict()
     config.command = "train"
-    config.name = ""
+    config.name = f"finetune-{variant}"
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
     config.precision = "auto"
-    config.batch_size = 4
-    config.micro_batch_size = 4
+    config.batch_size = config.micro_batch_size = 4
     config.train_epochs = 50.0
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=2)
@@ -66,19 +64,13 @@ def published(source: dict) -> ConfigDict:
     config.schedule = dict(name="multistep", peak=1e-4, factor=0.1, at=(0.6, 0.8))
     crop = dict(centre_crop=dict(size=(224, 224)), standardise=dict())
     config.views = dict(first=crop, eval=crop)  # the paper names no augmentation
-    config.data = source | dict(
+    config.data = settings.training(
+        settings.source(**SOURCES[variant]),
         shape=(16, 256, 256),
         frames="random",
-        spacing_mm=config_dict.placeholder(tuple),
-        resize=config_dict.placeholder(tuple),
-        window="none",
-        percentiles=(0.5, 99.5),
-        window_hu=config_dict.placeholder(tuple),
         workers=8,
-        cache="",
-        on_error="raise",
         balance="oversample",
-        sampler="shuffled",
+    ) | dict(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
@@ -89,10 +81,8 @@ def published(source: dict) -> ConfigDict:
 
 def own_scans(config: ConfigDict, variant: str) -> None:
     """Any labelled volumes, a fifth of the patients held out for the test."""
-    config.data.update(
-        shape=(32, 64, 64), frames="all", window="percentiles", workers=2
-    )
-    config.data.cache = "cache"
+    config.data.update(shape=(32, 64, 64), frames="all", workers=2)
+    config.data.update(window="percentiles", cache="cache")
     config.views = dict(first=dict(standardise=dict()), eval=dict(standardise=dict()))
     config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
     if variant == "medmnist":  # bytes, 28 voxels wide, with splits of its own

@@ -5,9 +5,9 @@ python -m medssl_jax.main --config=configs/prepare.py:nifti --config.data.root=D
 python -m medssl_jax.main --config=configs/byol3d.py:shards --config.data.root=SHARDS
 
 Scans are decoded, oriented, resampled and windowed once; training draws from the
-results. Give data.window, data.spacing_mm and so on the values that training has: it
-refuses shards made with others. Frames, crops and views stay random, and the batches are
-those of training from the raw files, bit for bit. SHARDS is a TFDS dataset too
+results. Give data.window, data.spacing_mm, data.resize the values that training has: it
+refuses shards made with others. Frames, crops and views stay random, and the batches
+are those of training from the raw files, bit for bit. SHARDS is a TFDS dataset too
 (tfds.builder_from_directory), readable without TensorFlow.
 
 Started again after a stop, the same command goes on with the shards that are missing.
@@ -16,61 +16,22 @@ demo is phantom knees, in seconds.
 
 from ml_collections import ConfigDict, config_dict
 
+from medssl_jax.data import settings
+
 SOURCES = {
     "demo": dict(name="phantom", count=64, seed=0, size_voxels=(12, 32, 32)),
-    "mrnet": dict(name="mrnet", root="", split="train", plane="sagittal", task="acl"),
-    "nifti": dict(
-        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "dicom": dict(
-        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
-    "medmnist": dict(name="medmnist", root="", split="train"),
-    "images": dict(
-        name="images", root="", labels="", unlisted="raise", channels="grey"
-    ),
-    "chexpert": dict(
-        name="chexpert",
-        root="",
-        split="train",
-        view="frontal",
-        findings=(
-            "Atelectasis",
-            "Cardiomegaly",
-            "Consolidation",
-            "Edema",
-            "Pleural Effusion",
-        ),
-        uncertain="ignore",
-        blank="zeros",
-    ),
-    "npz": dict(
-        name="npz",
-        root="",
-        images="images",
-        labels="labels",
-        patients="",
-        names="",
-        findings="",
-        channels_last=False,
-    ),
+    "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
+    "nifti": dict(name="nifti"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="train"),
+    "images": dict(name="images"),
+    "chexpert": dict(name="chexpert", split="train", uncertain="ignore", blank="zeros"),
+    "npz": dict(name="npz"),
     "phantom_slices": dict(
-        name="phantom_slices",
-        count=64,
-        seed=0,
-        size_pixels=(64, 64),
-        images_per_patient=(1, 4),
+        name="phantom_slices", count=64, seed=0, size_pixels=(64, 64)
     ),
-    "tfds": dict(
-        name="tfds",
-        builder="",
-        split="train",
-        data_dir="",
-        image="image",
-        label="label",
-        patient="",
-    ),
+    "tfds": dict(name="tfds", split="train"),
 }
 FLAT = ("images", "chexpert", "npz", "phantom_slices")  # 2D unless data.shape says so
 # of the sources that have splits of their own; SHARDS has them under these names
@@ -87,7 +48,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config = ConfigDict()
     config.command = "prepare"
     config.name = f"prepare-{variant}"
-    config.data = SOURCES[variant] | dict(
+    config.data = settings.source(**SOURCES[variant]) | dict(
         shape=(64,) * (2 if variant in FLAT else 3),  # only how many axes counts here
         spacing_mm=config_dict.placeholder(tuple),
         resize=config_dict.placeholder(tuple),

@@ -9,7 +9,7 @@ chexpert  batch 1024, rate .5, 100,000 updates, jitter .5, rotation, no blur.
 derm      batch 512, rate .3, 150,000 updates, SimCLR's own views; a folder of images.
           Neither is run yet: the data is not to be had here. Published, fine-tuned,
           ResNet-152 2x from ImageNet: mean AUC .7729 +- .001, top-1 69.43 +- .43 %.
-images, npz, medmnist
+images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
           one's own, 200 epochs at batch 256; data.labels is a CSV path,label,patient.
 
 train_epochs is the paper's updates x batch / images: of n images, set it so.
@@ -20,41 +20,28 @@ batch_size = micro_batch_size, over as many devices as it takes.
 Reproduces arXiv:2101.05224, and SimCLR (arXiv:2002.05709) and its code where silent.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-FOLDER = dict(name="images", root="", labels="", unlisted="raise", channels="grey")
+from medssl_jax.data import settings
+
 SOURCES = {
-    "demo": dict(
-        name="phantom_slices",
-        count=1024,
-        seed=0,
-        size_pixels=(64, 64),
-        images_per_patient=(1, 4),
-    ),
+    "demo": dict(name="phantom_slices", count=1024, seed=0, size_pixels=(64, 64)),
     "chexpert": dict(
-        name="chexpert", root="", split="train", uncertain="ignore", blank="zeros"
+        name="chexpert", split="train", view="all", uncertain="ignore", blank="zeros"
     ),
-    "derm": FOLDER | dict(channels="rgb"),
-    "images": FOLDER,
-    "medmnist": dict(name="medmnist", root="", split="train"),
-    "npz": dict(
-        name="npz",
-        root="",
-        images="images",
-        labels="labels",
-        patients="",
-        names="",
-        findings="",
-        channels_last=False,
-    ),
+    "derm": dict(name="images", channels="rgb"),
+    "images": dict(name="images"),
+    "medmnist": dict(name="medmnist", split="train"),
+    "npz": dict(name="npz"),
+    "tfds": dict(name="tfds", split="train"),
+    "shards": dict(name="shards", split="train"),
 }
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
     if variant not in SOURCES:
         raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
-    config = published(SOURCES[variant])
-    config.name = f"simclr-{variant}"
+    config = published(variant)
     if variant == "chexpert":
         chexpert(config)
     elif variant != "derm":
@@ -64,11 +51,11 @@ def get_config(variant: str = "demo") -> ConfigDict:
     return config
 
 
-def published(source: dict) -> ConfigDict:
+def published(variant: str) -> ConfigDict:
     """The dermatology recipe: SimCLR's defaults."""
     config = ConfigDict()
     config.command = "train"
-    config.name = ""
+    config.name = f"simclr-{variant}"
     config.seed = 0
     config.init_from = ""  # a run, an encoder, or torchvision weights (.safetensors)
     config.parallel = "shard_map"
@@ -98,18 +85,10 @@ def published(source: dict) -> ConfigDict:
     config.schedule = dict(
         name="cosine", peak=0.3, scaling="linear", warmup_epochs=10.0
     )
-    config.data = source | dict(
+    config.data = settings.training(
+        settings.source(**SOURCES[variant]),
         shape=(256, 256),
-        frames="all",
-        spacing_mm=config_dict.placeholder(tuple),
-        resize=config_dict.placeholder(tuple),
-        window="none",
-        percentiles=(0.5, 99.5),
-        window_hu=config_dict.placeholder(tuple),
         workers=8,
-        cache="",
-        on_error="raise",
-        balance="",
         sampler="distinct",  # no image twice in a batch: it would be its own negative
     )
     config.data.resize = (256,)  # the shorter side
@@ -134,7 +113,6 @@ def crop(size: tuple[int, int], least: float) -> dict:
 
 def chexpert(config: ConfigDict) -> None:
     """The one that the paper chose on validation."""
-    config.data.view = "all"
     config.batch_size = config.micro_batch_size = 1024
     config.train_epochs = 100_000 * 1024 / 223_414
     config.schedule.peak = 0.5
@@ -157,7 +135,7 @@ def own_images(config: ConfigDict, variant: str) -> None:
     config.train_epochs = 200.0
     config.data.update(workers=2, cache="cache")
     radiograph(config, size=(224, 224))
-    if variant == "images":
+    if variant in ("images", "shards"):
         config.data.window = "percentiles"
     if variant == "npz":  # of one size already
         config.data.update(shape=(224, 224), resize=None)

@@ -12,6 +12,8 @@ has fewer torn knees than runs/finetune-demo was trained on, and two of each pat
 
 from ml_collections import ConfigDict
 
+from medssl_jax.data import settings
+
 SOURCES = {
     "demo": dict(
         name="phantom",
@@ -21,15 +23,18 @@ SOURCES = {
         tear_fraction=0.2,
         knees_per_patient=2,
     ),
-    "mrnet": dict(name="mrnet", root="", split="valid", plane="sagittal", task="acl"),
-    "nifti": dict(
-        name="nifti", root="", labels="", unlisted="raise", orientation="SPL"
+    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
+    "nifti": dict(name="nifti"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="test"),
+    "phantom_slices": dict(
+        name="phantom_slices", count=256, seed=9, size_pixels=(64, 64)
     ),
-    "dicom": dict(
-        name="dicom", root="", labels="", unlisted="raise", orientation="SPL"
-    ),
-    "npy": dict(name="npy", root="", labels="", unlisted="raise", channels_last=False),
-    "medmnist": dict(name="medmnist", root="", split="test"),
+    "images": dict(name="images"),
+    "npz": dict(name="npz"),
+    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
+    "shards": dict(name="shards", split="train"),
 }
 
 
@@ -43,5 +48,6 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.init_from = "runs/finetune-demo" if variant == "demo" else ""
     config.batch_size = 16
     config.relabel = ()
-    config.data = SOURCES[variant] | dict(on_error="raise", cache="")
+    source = settings.source(**SOURCES[variant])
+    config.data = source | dict(on_error="raise", cache="")
     return config

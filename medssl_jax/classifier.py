@@ -1,4 +1,4 @@
-"""A fine-tuned classifier outlives its run: safetensors and JSON, back to a callable."""
+"""A fine-tuned classifier outlives its run: files, and back to a callable."""
 
 import functools
 import json

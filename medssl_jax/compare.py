@@ -69,8 +69,9 @@ def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
         "rows": rows,
     }
     main = next((row for row in rows if row[0] == main_metric(first)), rows[0])
+    gain = main[-1].removesuffix(" *")
     return {
-        "headline": f"{main[0]} of {main[1]} - {main[2]}: {main[-1].removesuffix(' *')}.",
+        "headline": f"{main[0]} of {main[1]} - {main[2]}: {gain}.",
         "tables": [table],
         "roc": _roc(runs),
         "values": values,

@@ -1,4 +1,4 @@
-"""An experiment inside a protocol: an ordinary run in a folder of its own, done once."""
+"""An experiment inside a protocol: a run in a folder of its own, done once."""
 
 import importlib.util
 import json
@@ -59,7 +59,8 @@ def prepare(config: ConfigDict, workdir: Path) -> ConfigDict:
     its runs differ in little.
 
     Raises:
-      ConfigError: if the experiment is no training, or is to be repeated less than once.
+      ConfigError: if the experiment is no training, or is to be repeated less than
+        once.
     """
     experiment = config.experiment
     if config.repeats < 1:

@@ -224,7 +224,8 @@ def _headline(study, gains, means) -> str:
         share, _, mean, *_ = means[0]
         return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
     share, pair, *_, gain = gains[0]
-    return f"With {share} of the labels, {study.metric} of {pair}: {gain.removesuffix(' *')}."
+    gain = gain.removesuffix(" *")
+    return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
 
 
 def _means_table(study, rows) -> dict[str, Any]:

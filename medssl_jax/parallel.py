@@ -66,9 +66,9 @@ def local_copy(tree: PyTree) -> PyTree:
 def initialize_cluster() -> None:
     """Join the other processes, if a launcher says that there are any.
 
-    `launch/local.sh` says so by the variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES
-    and JAX_PROCESS_ID; SLURM, Open MPI, Kubernetes and TPU pods by their own, which JAX
-    knows, where MEDSSL_CLUSTER is set.
+    `launch/local.sh` says so by the variables JAX_COORDINATOR_ADDRESS,
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID; SLURM, Open MPI, Kubernetes and TPU pods by
+    their own, which JAX knows, where MEDSSL_CLUSTER is set.
     """
     if "JAX_NUM_PROCESSES" in os.environ:
         jax.distributed.initialize(

@@ -34,7 +34,7 @@ optax.MultiSteps.update = jax.numpy_dtype_promotion("standard")(_update)
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Return the folder of real data that MEDSSL_DATA names; say so if there is none."""
+    """Return the folder of real data, MEDSSL_DATA; say so if there is none."""
     root = os.environ.get("MEDSSL_DATA")
     if not root:
         pytest.skip("MEDSSL_DATA is not set: real files are not tested")

@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 VARIANTS = [
     ("simclr", variant)
     for variant in ("demo", "chexpert", "derm", "images", "npz", "medmnist")
-] + [("micle", variant) for variant in ("demo", "derm", "npz")]
+] + [("micle", variant) for variant in ("demo", "derm", "images", "npz")]
 
 
 def load(name, variant):

@@ -15,8 +15,8 @@ def check_size(size: tuple[int, ...]) -> None:
     whole = all(isinstance(n, int) and n > 0 for n in size)
     if len(size) not in (1, 2) or not whole:
         raise ConfigError(
-            f"data.resize {tuple(size)} is neither (shorter side,) nor (rows, columns), "
-            "in pixels"
+            f"data.resize {tuple(size)} is neither (shorter side,) nor (rows, "
+            "columns), in pixels"
         )
 
 

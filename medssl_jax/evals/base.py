@@ -53,7 +53,8 @@ class Evaluator(NamedTuple):
 
     during: scalars at every checkpoint; the best checkpoint is that of the lowest
       "validation_loss", where there is one.
-    final: what results.json holds: `headline`, `tables`, `roc`, `collapse`.
+    final: what results.json holds: `headline`, `tables`, `roc`, `collapse`; where
+      there is the last, the headline has its verdict in words.
     """
 
     during: Callable[[PyTree, PyTree], dict[str, float]]

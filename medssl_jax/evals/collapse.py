@@ -23,6 +23,7 @@ LOST_SHARE = 0.5
 LEAST_SHARE = 0.05
 
 FEWEST = 3  # embeddings whose spread can be measured
+_SOUND = "no sign of collapse"
 _EPSILON = 1e-7  # RankMe's, for float32
 
 
@@ -102,4 +103,11 @@ def verdict(
             f"{LEAST_SHARE:.0%} of them"
         )
     before = "" if untrained is None else f", {untrained['rank']:.1f} before training"
-    return f"no sign of collapse: {found} directions{before} (spread {std:.2f})"
+    return f"{_SOUND}: {found} directions{before} (spread {std:.2f})"
+
+
+def collapsed(
+    pretrained: Mapping[str, float], untrained: Mapping[str, float] | None = None
+) -> bool:
+    """Say whether `verdict` tells of a collapse, complete or partial."""
+    return not verdict(pretrained, untrained).startswith(_SOUND)

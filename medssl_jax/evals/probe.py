@@ -17,7 +17,7 @@ from medssl_jax.evals.base import (
     labelled,
 )
 from medssl_jax.evals.bootstrap import interval, paired_difference
-from medssl_jax.evals.collapse import FEWEST, spread, verdict
+from medssl_jax.evals.collapse import FEWEST, collapsed, spread, verdict
 from medssl_jax.evals.knn import weighted_knn
 from medssl_jax.evals.labels import check_alike
 from medssl_jax.evals.linear import linear_probe
@@ -30,6 +30,7 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
     Both encoders get the same examples, folds and resamples. The classifiers learn
     from the labelled examples of the role "probe", or else "train", and are scored on
     "test". Without labels there, only collapse is measured, and the headline says so.
+    The headline tells a collapse first: it is why the scores are what they are.
     Of findings, each has classifiers of its own, which learn from where it is known.
 
     Raises:
@@ -149,5 +150,7 @@ def _tables(scores, task: FrozenFeatures) -> dict[str, Any]:
 
 
 def _merge(collapse, tables) -> dict[str, Any]:
-    headline = f"{tables['headline']} {collapse['headline']}"
-    return {**collapse, **tables, "headline": headline}
+    said = [tables["headline"], collapse["headline"]]
+    if "collapse" in collapse and collapsed(**collapse["collapse"]):
+        said.reverse()
+    return {**collapse, **tables, "headline": " ".join(said)}

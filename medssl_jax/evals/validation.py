@@ -1,4 +1,4 @@
-"""What a run is worth on its validation examples: for choices, which no test may make."""
+"""What a run is worth on its validation examples: choices are made by them."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Text(NamedTuple):
-    """A paragraph; `tone` is plain, lead, good, bad or missing."""
+    """A paragraph; `tone` is plain, lead, bad or missing."""
 
     text: str
     tone: str = "plain"

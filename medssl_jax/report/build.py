@@ -17,8 +17,8 @@ def build(
 ) -> Path:
     """Write report.html into a run folder and return its path.
 
-    It has the sections that are not None. It opens offline, loads nothing and runs no script. What the folder lacks, its
-    section says; the same files give the same bytes.
+    It has the sections that are not None. It opens offline, loads nothing and runs no
+    script. What the folder lacks, its section says; the same files give the same bytes.
 
     Raises:
       DataError: if a file of the folder is damaged.

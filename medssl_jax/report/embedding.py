@@ -11,16 +11,6 @@ from medssl_jax.report.projection import projections
 from medssl_jax.report.run import Run
 
 
-def verdict(run: Run) -> list[Text]:
-    """Say whether the pretrained encoder collapsed, where it was measured."""
-    found = {} if run.results is None else run.results.get("collapse", {})
-    if "pretrained" not in found:
-        return []
-    words = collapse.verdict(found["pretrained"], found.get("untrained"))
-    good = words.startswith("no sign")
-    return [Text(f"{words[0].upper()}{words[1:]}.", "good" if good else "bad")]
-
-
 def embedding(run: Run) -> Section:
     """Show how far and in how many directions embeddings differ."""
     title = "Embedding spread"
@@ -47,8 +37,7 @@ def embedding(run: Run) -> Section:
         "directions they differ, of the centred embeddings. RankMe: the same without "
         "centring, as published; it compares runs of one method on the same data."
     )
-    table = Table("Spread and rank", columns, rows, note)
-    blocks = [*verdict(run), table]
+    blocks = [Table("Spread and rank", columns, rows, note)]
     features = _features(run)
     if features:
         picture = Picture(

@@ -1,4 +1,4 @@
-"""Sections on protocols: runs that were compared; None where there is nothing to say."""
+"""Sections on runs that were compared; None where there is nothing to say."""
 
 import numpy as np
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from medssl_jax.evals.collapse import collapsed
 from medssl_jax.evals.metrics import auc
 from medssl_jax.report import figures
 from medssl_jax.report.blocks import (
@@ -18,7 +19,7 @@ from medssl_jax.report.blocks import (
     missing,
 )
 from medssl_jax.report.curves import training_curves
-from medssl_jax.report.embedding import embedding, projection, verdict
+from medssl_jax.report.embedding import embedding, projection
 from medssl_jax.report.run import Rows, Run
 from medssl_jax.report.scans import scan_grid
 
@@ -26,7 +27,7 @@ _ROWS = 20  # of a long table, where the file has the rest
 
 
 def summary(run: Run) -> list[Text]:
-    """Say the result and whether the embedding collapsed, in words."""
+    """Say the result in words, set apart where they tell of a collapse."""
     if run.results is None:
         return [
             missing(
@@ -34,7 +35,9 @@ def summary(run: Run) -> list[Text]:
                 "the run has not ended or was not evaluated, and there is no result",
             )
         ]
-    return [Text(run.results["headline"], "lead"), *verdict(run)]
+    found = run.results.get("collapse", {})
+    bad = "pretrained" in found and collapsed(**found)
+    return [Text(run.results["headline"], "bad" if bad else "lead")]
 
 
 def results(run: Run) -> Section:

@@ -1,4 +1,4 @@
-"""A smaller label budget: nested, by patient, alike in labels, the same for everyone."""
+"""A smaller label budget: nested, by patient, alike in labels, everyone's the same."""
 
 import itertools
 from collections import Counter

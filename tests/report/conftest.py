@@ -63,7 +63,7 @@ def _results(rng, pretrained, untrained):
     ]
     return {
         "headline": "The pretrained encoder tells a torn ligament better than the "
-        "untrained one: linear-probe AUC 0.712 against 0.608.",
+        "untrained one: linear-probe AUC 0.712 against 0.608. No sign of collapse.",
         "tables": [
             {
                 "title": "Frozen features, 96 test examples",

@@ -1,0 +1,60 @@
+"""What a config states of its data: every field, so that any can be set by a flag."""
+
+import inspect
+from typing import Any
+
+from ml_collections import config_dict
+
+from medssl_jax import resolve
+
+
+def source(name: str, **chosen: Any) -> dict[str, Any]:
+    """Return the settings of the source `name`: all that its factory's signature has.
+
+    A required text that is not chosen is "", for a flag to fill.
+
+    Raises:
+      ConfigError: if there is no such source.
+      TypeError: if it has no such setting, or requires one that is neither text nor
+        chosen.
+    """
+    factory = resolve.factory("medssl_jax.data.sources", name)
+    signature = inspect.signature(factory, eval_str=True)
+    empty = {f.name: "" for f in signature.parameters.values() if _is_text(f)}
+    try:
+        bound = signature.bind(**empty | chosen)
+    except TypeError as error:
+        raise TypeError(f"source {name}: {error}") from None
+    bound.apply_defaults()
+    return {"name": name, **bound.arguments}
+
+
+def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
+    """Return a training config's data: the source's settings, and how it is fed.
+
+    What is not chosen does nothing: no resampling, window, balance or cache.
+
+    Raises:
+      TypeError: if a chosen field is none of those of every training config.
+    """
+    feeding = {
+        "shape": config_dict.placeholder(tuple),
+        "frames": "all",
+        "spacing_mm": config_dict.placeholder(tuple),
+        "resize": config_dict.placeholder(tuple),
+        "window": "none",
+        "percentiles": (0.5, 99.5),
+        "window_hu": config_dict.placeholder(tuple),
+        "workers": 0,
+        "cache": "",
+        "on_error": "raise",
+        "balance": "",
+        "sampler": "shuffled",
+    }
+    if unknown := chosen.keys() - feeding.keys():
+        raise TypeError(f"no field of a training config's data: {sorted(unknown)}")
+    return settings | feeding | chosen
+
+
+def _is_text(field: inspect.Parameter) -> bool:
+    return field.default is field.empty and field.annotation is str

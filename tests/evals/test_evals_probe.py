@@ -1,0 +1,68 @@
+"""What the probe says of encoders that tell their inputs apart, and that do not."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medssl_jax.data.host import Draw
+from medssl_jax.data.source import Examples
+from medssl_jax.encoder import Encoder
+from medssl_jax.evals import probe as module
+from medssl_jax.evals.base import Context
+
+LABELS = np.arange(40) % 2
+
+
+def read(name):
+    noise = np.random.default_rng(int(name)).normal(size=(2, 3, 1))
+    return {"image": (noise + LABELS[int(name)]).astype(np.float32)}
+
+
+def flat(images):
+    return np.asarray(images).reshape(len(images), -1)
+
+
+def constant(images):
+    return np.ones((len(images), 6), np.float32)
+
+
+class Function(Encoder):
+    """An encoder whose variables are a function of images, in place of a network."""
+
+    def __init__(self, variables, spec):
+        self.variables = variables
+
+    def __call__(self, images):
+        return self.variables(images)
+
+
+def headline(tmp_path, monkeypatch, encoder, labels):
+    monkeypatch.setattr(module, "Encoder", Function)
+    names = [str(i) for i in range(len(LABELS))]
+    sources = {role: Examples(names, read, labels) for role in ("train", "test")}
+    method = SimpleNamespace(encoder=lambda params, aux: encoder)
+    draw = Draw((2, 3), "all")
+    context = Context(
+        method, None, sources, draw, 16, {}, lambda: flat, tmp_path, seed=0
+    )
+    evaluator = module.probe(context, neighbours=5, temperature=0.1)
+    return evaluator.final(None, None)["headline"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "labels", "beginnings"),
+    [
+        (flat, LABELS, ["linear probe AUC", "No sign of collapse"]),
+        (constant, LABELS, ["Collapsed: all inputs", "linear probe AUC"]),
+        (flat, None, ["No sign of collapse", "No probe"]),
+        (constant, None, ["Collapsed: all inputs", "No probe"]),
+    ],
+)
+def test_the_headline_tells_a_collapse_once_and_first(
+    tmp_path, monkeypatch, encoder, labels, beginnings
+):
+    said = headline(tmp_path, monkeypatch, encoder, labels)
+    first, second = beginnings
+    assert said.startswith(first) and f". {second}" in said
+    assert said.lower().count("collapse") == 1

@@ -1,0 +1,104 @@
+"""Every config in configs/, in all variants: it builds, and its data is complete."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from medssl_jax import resolve
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+# the fields of config.data that are not the source's
+PREPARED = {
+    *("shape", "spacing_mm", "resize", "window", "percentiles", "window_hu"),
+    "on_error",
+}
+FED = PREPARED | {"frames", "workers", "cache", "balance", "sampler"}
+BESIDE_SOURCE = {
+    "train": FED,
+    "prepare": PREPARED,
+    "features": {"on_error"},
+    "transfer": {"on_error", "cache"},
+}
+FEWER_LABELS = {"label_fraction", "split_seed"}
+
+
+def module(name):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+VARIANTS = [
+    (name, variant)
+    for name in NAMES
+    for variant in getattr(module(name), "SOURCES", [None])
+]
+
+
+def load(name, variant):
+    get_config = module(name).get_config
+    return (get_config() if variant is None else get_config(variant)).lock()
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant):
+    config = load(name, variant)
+    config = config.get("experiment", config)
+    resolve.command(config.command)
+    if config.command == "compare":
+        return
+    data = config.data.to_dict()
+    beside = BESIDE_SOURCE[config.command]
+    if config.get("method", {}).get("name") == "supervised":
+        beside = beside | FEWER_LABELS
+    factory = resolve.factory("medssl_jax.data.sources", data.pop("name"))
+    settings = inspect.signature(factory).parameters.keys()
+    assert data.keys() - settings == beside
+    assert settings <= data.keys()
+    for role in config.to_dict().get("splits", {}).values():
+        assert role.keys() <= settings or role.keys() == {"fraction"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_says_how_to_start_it_and_names_only_variants_that_there_are(name):
+    found = module(name)
+    started = re.findall(r"--config=configs/(\w+)\.py(?::(\w+))?", found.__doc__)
+    assert name in {other for other, _ in started}
+    for other, variant in started:
+        known = getattr(module(other), "SOURCES", None)
+        assert not variant or known is None or variant in known
+
+
+def test_an_unknown_variant_is_answered_with_those_that_there_are():
+    for name in {name for name, variant in VARIANTS if variant}:
+        known = ", ".join(module(name).SOURCES)
+        with pytest.raises(ValueError, match=f"'knee'; known: {known}$"):
+            load(name, "knee")
+
+
+def test_radiographs_of_all_views_are_pretrained_on_as_their_release_has_them():
+    data = load("simclr", "chexpert").data
+    assert (data.view, data.uncertain, data.blank) == ("all", "ignore", "zeros")
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("byol3d", "nifti"),
+        ("finetune_mrnet", "nifti"),
+        ("simclr", "images"),
+        ("micle", "images"),
+        ("finetune", "images"),
+    ],
+)
+def test_training_from_shards_is_training_from_files_otherwise(name, files):
+    raw, prepared = (load(name, variant).to_dict() for variant in (files, "shards"))
+    for config in (raw, prepared):
+        del config["name"]
+        config["data"] = {field: config["data"][field] for field in FED}
+    assert prepared == raw
