@@ -26,87 +26,71 @@ from ml_collections import ConfigDict
 
 from medssl_jax.data import settings
 
-VARIANTS = ("demo", "xray", "multimodal", "ct3d")
 MODALITIES = ("ct", "mr", "xray", "us")
+SIGMAS = (2.0, 4.0, 8.0, 16.0, 32.0)  # pixels, doubling as in Philipsen et al. 2015
+SOURCES = {
+    "demo": [
+        dict(name="phantom_slices", modality="mr", scanner="mr", seed=0, count=512),
+        dict(name="phantom_slices", modality="ct", scanner="ct", seed=1, count=256),
+        dict(name="phantom_slices", modality="us", scanner="us", seed=2, count=64),
+    ],
+    "xray": [dict(name="images")],
+    "multimodal": [dict(name="images", modality=m) for m in MODALITIES],
+    "ct3d": [dict(name="dicom")],
+}
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-    config = published(variant)
-    config.name = f"swav-{variant}"
-    if variant == "demo":
-        demo(config)
-    return config
-
-
-def data(variant: str) -> dict:
-    """One source, or several with a modality each."""
-    images = settings.source("images")
-    if variant == "multimodal":
-        sources = tuple(ConfigDict(images | {"modality": m}) for m in MODALITIES)
-        return settings.training({"sources": sources}, sampler="modalities")
-    source = settings.source("dicom") if variant == "ct3d" else images
-    return settings.training(source)
-
-
-def published(variant: str) -> ConfigDict:
-    flat = variant != "ct3d"
+    if variant not in SOURCES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
     config = ConfigDict()
     config.command = "train"
-    config.name = ""
+    config.name = f"swav-{variant}"
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
     config.precision = "auto"
-    config.batch_size = config.micro_batch_size = 32 if flat else 4
-    config.train_epochs = 100.0
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=3)
-    config.method = dict(
-        name="swav",
-        hidden_size=2048,
-        output_size=128,
-        crops=dict(assigned=2, small=6 if flat else 4),
-        prototypes=3000 if flat else 1500,
-        temperature=0.1,
-        epsilon=0.03,
-        iterations=3,
-        frozen_updates=10_000 if flat else 4_000,
-        queue_length=3840 if flat else 1920,  # of each modality
-        queue_from_epoch=10.0 if flat else 3.0,
-        modalities=MODALITIES if variant == "multimodal" else (),
-        alpha=1.0,
-        beta=0.0,
-        classes=0,
-        findings=0,
-    )
-    config.model = resnet() if flat else densenet()
     config.optimizer = dict(
         name="larc", weight_decay=1e-6, momentum=0.9, trust_coefficient=1e-3
     )
     config.schedule = dict(
         name="swav", peak=0.6, start=0.6, end=6e-4, warmup_epochs=0.0, scaling="none"
     )
-    config.data = data(variant)
-    config.data.update(shape=(1500, 1500) if flat else (40, 320, 260), workers=8)
-    config.data.window = "percentiles"
-    if flat:
-        config.data.resize = (1500, 1500)
-        config.views = views(((600, 600), (1200, 1200)), (224, 224), (92, 92))
-        config.views.small = config.views.small
-    else:
-        config.views = views(((224, 192), (250, 200)), (224, 192), (112, 96))
-        config.views.small.rescaled_crop.rescaled_to = ((112, 96), (250, 200))
-        config.data.update(window="hu", window_hu=(-45.0, 155.0))
+    config.data = settings.training(opened(SOURCES[variant]))
+    config.data.known_labels = 1.0  # the share of the labels that method.beta weighs
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
+    volumes(config) if variant == "ct3d" else images(config)
+    if variant in ("demo", "multimodal"):
+        config.data.sampler = "modalities"
+        config.method.modalities = tuple(s["modality"] for s in SOURCES[variant])
+    if variant == "demo":
+        demo(config)
     return config
 
 
-def resnet() -> dict:
-    """ResNet-50 w2; w4 is width 256, ResNet-152 layers (3, 8, 36, 3)."""
-    return dict(
+def opened(sources: list[dict], **changed) -> dict:
+    """State every setting of one source, or of several with their modalities."""
+    stated = []
+    for source in sources:
+        chosen = {k: v for k, v in (source | changed).items() if k != "modality"}
+        if source["name"] == "phantom_slices":
+            chosen["size_pixels"] = (64, 64)
+        stated.append(settings.source(**chosen))
+    if len(sources) == 1:
+        return stated[0]
+    of = [source["modality"] for source in sources]
+    named = zip(stated, of, strict=True)
+    return {"sources": tuple(ConfigDict(s | {"modality": m}) for s, m in named)}
+
+
+def images(config: ConfigDict) -> None:
+    """2D: table I's first column."""
+    config.batch_size = config.micro_batch_size = 32
+    config.train_epochs = 100.0
+    config.model = dict(  # ResNet-50 w2; w4 is width 256; 152: layers (3, 8, 36, 3)
         name="resnet",
         ndim=2,
         layers=(3, 4, 6, 3),
@@ -114,10 +98,22 @@ def resnet() -> dict:
         width=128,
         stem="imagenet",
     )
+    config.method = method(6, 3000, frozen=10_000, queue=3840, queue_from=10.0)
+    config.data.update(shape=(1500, 1500), window="percentiles", workers=8)
+    config.data.resize = (1500, 1500)
+    sizes = ((600, 600), (1200, 1200))
+    config.views = dict(
+        assigned=view(sizes, (224, 224)),
+        small=view(sizes, (92, 92)),
+        eval=evaluated((224, 224)),
+    )
 
 
-def densenet() -> dict:
-    return dict(
+def volumes(config: ConfigDict) -> None:
+    """3D: table I's second column; its one assigned crop has to be two."""
+    config.batch_size = config.micro_batch_size = 4
+    config.train_epochs = 100.0
+    config.model = dict(
         name="densenet",
         ndim=3,
         blocks=(1, 2, 3, 3, 3),
@@ -125,4 +121,98 @@ def densenet() -> dict:
         initial_features=16,
         growth=7,
         features=1024,
+    )
+    config.method = method(4, 1500, frozen=4_000, queue=1920, queue_from=3.0)
+    config.data.update(shape=(40, 320, 260), window="hu", workers=8)
+    config.data.window_hu = (-45.0, 155.0)  # head: centre 55, width 200
+    config.views = dict(
+        # not from (112, 96) on: these crops do not fit into that
+        assigned=view(((224, 192), (250, 200)), (224, 192)),
+        small=view(((112, 96), (250, 200)), (112, 96)),
+        eval=evaluated((224, 192)),
+    )
+
+
+def method(
+    small: int, prototypes: int, *, frozen: int, queue: int, queue_from: float
+) -> dict:
+    return dict(
+        name="swav",
+        hidden_size=2048,
+        output_size=128,
+        crops=dict(assigned=2, small=small),
+        prototypes=prototypes,
+        temperature=0.1,
+        epsilon=0.03,
+        iterations=3,
+        frozen_updates=frozen,
+        queue_length=queue,
+        queue_from_epoch=queue_from,
+        modalities=(),
+        alpha=1.0,
+        beta=0.0,
+        classes=0,
+        findings=0,
+    )
+
+
+def view(sizes: tuple, crop: tuple[int, int]) -> dict:
+    """Section III-C; how often each is done is not said, and here it is always."""
+    return dict(
+        energy_bands=dict(sigmas=SIGMAS, mean=(), std=()),  # measured as the run starts
+        rescaled_crop=dict(rescaled_to=sizes, size=crop, border=0.1),
+        gamma=dict(exponent=(1.8, 2.6)),
+        linear=dict(factor=(0.9, 1.1), offset=(-0.2, 0.2)),
+    )
+
+
+def evaluated(size: tuple[int, int]) -> dict:
+    """The whole image, as bright as the middle of what was trained on."""
+    return dict(
+        energy_bands=dict(sigmas=SIGMAS, mean=(), std=0.0),
+        resize=dict(size=size),
+        gamma=dict(exponent=2.2),
+    )
+
+
+def demo(config: ConfigDict) -> None:
+    """Small enough for two cores: three scanners of 512, 256 and 64 knees."""
+    config.batch_size = config.micro_batch_size = 48
+    config.train_epochs = 30.0
+    config.log_every_steps = 16
+    config.data.update(shape=(64, 64), workers=0, resize=None, known_labels=0.1)
+    config.model.update(layers=(1, 1, 1, 1), block="basic", width=16)
+    config.method.update(
+        hidden_size=128,
+        output_size=64,
+        crops=dict(assigned=2, small=2),
+        prototypes=48,
+        epsilon=0.05,
+        frozen_updates=32,
+        queue_length=192,
+        queue_from_epoch=5.0,
+        beta=0.5,
+        classes=2,
+    )
+    config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
+    config.schedule = dict(
+        name="swav", peak=2e-3, start=0.0, end=2e-5, warmup_epochs=1.0, scaling="none"
+    )
+    both = dict(
+        flip=dict(probability=0.5),
+        affine=dict(rotation_degrees=(-15.0, 15.0)),
+        color_jitter=dict(strength=0.5, probability=0.8),
+        gaussian_noise=dict(std=(0.0, 0.08)),
+    )
+    aspect = (0.75, 4 / 3)
+    large = dict(scale=(0.4, 1.0), aspect=aspect, size=(56, 56))
+    small = dict(scale=(0.1, 0.4), aspect=aspect, size=(28, 28))
+    config.views = dict(
+        assigned=both | dict(random_resized_crop=large),
+        small=both | dict(random_resized_crop=small),
+        eval=dict(),
+    )
+    config.splits = dict(
+        probe=opened(SOURCES["demo"], seed=3, count=256),
+        test=opened(SOURCES["demo"], seed=4, count=256),
     )

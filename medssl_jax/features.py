@@ -11,6 +11,7 @@ from medssl_jax.data.host import HostTransform
 from medssl_jax.data.pipeline import eval_batches
 from medssl_jax.data.source import has_findings
 from medssl_jax.encoder import load_encoder
+from medssl_jax.record import plain
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -21,7 +22,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     encoder = load_encoder(config.init_from)
     host = HostTransform(**encoder.spec["host"])
-    data = config.data.to_dict()
+    data = plain(config.data)
     on_error = data.pop("on_error")
     source = roles.sources(
         data,

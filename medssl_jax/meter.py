@@ -14,7 +14,7 @@ from medssl_jax.log import Logger
 from medssl_jax.task import Task
 
 _IN_FLIGHT = 2  # steps that the host may be ahead of the device
-_SETTLED_EPOCHS = 1  # before, what looks stuck may only be slow
+_SETTLED = 0.1  # of the run; before, what looks stuck may only be slow
 
 
 class Meter:
@@ -98,7 +98,7 @@ class Meter:
         }
         if verdict := self._task.method.verdict(means):
             line["verdict"] = verdict
-            if durations.epoch(done) >= _SETTLED_EPOCHS and verdict != self._told:
+            if done >= _SETTLED * durations.steps and verdict != self._told:
                 print(f"warning: {verdict}", file=sys.stderr, flush=True)
                 self._told = verdict
         self._logger.log(done, line)

@@ -23,6 +23,7 @@ from medssl_jax.data.shard_write import Kind, Shard, WriteShard, kind_of, note, 
 from medssl_jax.data.source import Source
 from medssl_jax.data.splits import check_disjoint
 from medssl_jax.errors import ConfigError, DataError, UserError
+from medssl_jax.record import plain
 
 _MOST_SHARDS = 256  # of a split: a reader keeps each of them open
 _PATHS = ("root", "labels", "data_dir")  # where the data lies is nobody's business
@@ -40,10 +41,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     if jax.process_index() != 0:
         return
-    data = config.data.to_dict()
+    data = plain(config.data)
     on_error = data.pop("on_error")
     prepare = _prepare(data)
-    sources = _open(data, config.splits.to_dict())
+    sources = _open(data, plain(config.splits))
     check_disjoint(sources)
     kind = _kind(sources, prepare, on_error)
     shards = _plan(sources, kind, prepare, config.examples_per_shard)

@@ -56,7 +56,12 @@ def flat(config: ConfigDict) -> dict[str, Any]:
 
 
 def plain(config: Any) -> Any:
-    """Return a config as dicts, also where a sequence holds some."""
+    """Return a config as dicts, also where a sequence holds some.
+
+    (None,) is how a flag sets a tuple to None.
+    """
+    if config == (None,):
+        return None
     if isinstance(config, Mapping | ConfigDict):
         return {name: plain(value) for name, value in config.items()}
     if isinstance(config, tuple | list):

@@ -62,7 +62,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
 
 def _open(config: ConfigDict, host: HostTransform, workdir: Path) -> Source:
-    data = config.data.to_dict()
+    data = record.plain(config.data)
     loader = {name: data.pop(name) for name in ("on_error", "cache")}
     return roles.sources(
         data,
