@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from medssl_jax import resolve
+from medssl_jax.record import plain
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # the fields of config.data that are not the source's
@@ -22,7 +23,7 @@ BESIDE_SOURCE = {
     "features": {"on_error"},
     "transfer": {"on_error", "cache"},
 }
-FEWER_LABELS = {"label_fraction", "split_seed"}
+OF_METHOD = {"supervised": {"label_fraction", "split_seed"}, "swav": {"known_labels"}}
 
 
 def module(name):
@@ -52,16 +53,27 @@ def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant
     resolve.command(config.command)
     if config.command == "compare":
         return
-    data = config.data.to_dict()
+    data = plain(config.data)
     beside = BESIDE_SOURCE[config.command]
-    if config.get("method", {}).get("name") == "supervised":
-        beside = beside | FEWER_LABELS
-    factory = resolve.factory("medssl_jax.data.sources", data.pop("name"))
-    settings = inspect.signature(factory).parameters.keys()
-    assert data.keys() - settings == beside
-    assert settings <= data.keys()
-    for role in config.to_dict().get("splits", {}).values():
+    beside = beside | OF_METHOD.get(config.get("method", {}).get("name"), set())
+    if sources := data.pop("sources", None):
+        assert data.keys() == beside
+        assert all(source.pop("modality") for source in sources)
+        for source in sources:
+            check_settings(source)
+        return
+    settings = check_settings({k: v for k, v in data.items() if k not in beside})
+    assert beside <= data.keys()
+    for role in plain(config.get("splits", {})).values():
         assert role.keys() <= settings or role.keys() == {"fraction"}
+
+
+def check_settings(source):
+    """Return the settings that a source has; `source` states these, and its name."""
+    factory = resolve.factory("medssl_jax.data.sources", source["name"])
+    settings = inspect.signature(factory).parameters.keys()
+    assert source.keys() == settings | {"name"}
+    return settings
 
 
 @pytest.mark.parametrize("name", NAMES)

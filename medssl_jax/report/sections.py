@@ -37,7 +37,10 @@ def summary(run: Run) -> list[Text]:
         ]
     found = run.results.get("collapse", {})
     bad = "pretrained" in found and collapsed(**found)
-    return [Text(run.results["headline"], "bad" if bad else "lead")]
+    said = [Text(run.results["headline"], "bad" if bad else "lead")]
+    if wrong := _last_verdict(run):
+        said.append(Text(f"As training ended: {wrong}.", "bad"))
+    return said
 
 
 def results(run: Run) -> Section:
@@ -170,6 +173,12 @@ SECTIONS = [
     skipped,
     config,
 ]
+
+
+def _last_verdict(run: Run) -> str:
+    """Return what the method found wrong in its last logged metrics."""
+    trained = [line for line in run.metrics or [] if "loss" in line]
+    return trained[-1].get("verdict", "") if trained else ""
 
 
 def _head(title: str, file: str, rows: Rows) -> Table:
