@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax import lax
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from medssl_jax.methods.base import Aux, Batch, Method, Params
@@ -25,7 +24,7 @@ class TrainState:
       every schedule.
     """
 
-    step: ArrayLike
+    step: Any  # not ArrayLike: Orbax makes trees of this structure with its own leaves
     params: Params
     aux: Aux
     opt_state: Any
