@@ -12,7 +12,9 @@ demo        phantom knees as MR, CT and ultrasound see them, a tenth of the labe
 xray        2D, one modality, ResNet-50 w2, 100 epochs at batch 32 per GPU.
 multimodal  2D, prototypes, Sinkhorn and queue for each of four; shards or images.
 ct3d        3D, densely connected network, batch 4 per GPU.
-Not yet run: the data (1.3, 105 million images, 24,440 volumes) is not public. Published,
+npz         one's own images of 64 x 64 in an archive, ResNet-18.
+kinds       an archive whose `labels` are six kinds of images: a modality each.
+The published three are not yet run: the data (1.3, 105 million images, 24,440 volumes) is not public. Published,
 fine-tuned: lesions in chest X-rays AUC .942, haemorrhage in head CT .94 (test).
 
 Batches are per GPU in the paper, on 32: set batch_size = micro_batch_size to 32 times
@@ -27,6 +29,7 @@ from ml_collections import ConfigDict
 from medssl_jax.data import settings
 
 MODALITIES = ("ct", "mr", "xray", "us")
+ASPECT = (0.75, 4 / 3)
 SIGMAS = (2.0, 4.0, 8.0, 16.0, 32.0)  # pixels, doubling as in Philipsen et al. 2015
 SOURCES = {
     "demo": [
@@ -37,6 +40,8 @@ SOURCES = {
     "xray": [dict(name="images")],
     "multimodal": [dict(name="images", modality=m) for m in MODALITIES],
     "ct3d": [dict(name="dicom")],
+    "npz": [dict(name="npz")],
+    "kinds": [dict(name="npz", only=f"labels={i}", modality=f"{i}") for i in range(6)],
 }
 
 
@@ -63,9 +68,11 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
     volumes(config) if variant == "ct3d" else images(config)
-    if variant in ("demo", "multimodal"):
+    if len(SOURCES[variant]) > 1:
         config.data.sampler = "modalities"
         config.method.modalities = tuple(s["modality"] for s in SOURCES[variant])
+    if variant in ("npz", "kinds"):
+        small_images(config)
     if variant == "demo":
         demo(config)
     return config
@@ -175,6 +182,31 @@ def evaluated(size: tuple[int, int]) -> dict:
     )
 
 
+def small_images(config: ConfigDict) -> None:
+    """One's own, 64 x 64 in an archive; cropped as SwAV does, of which it is too few
+    pixels for the recipe above.
+    """
+    config.batch_size = config.micro_batch_size = 120
+    config.data.update(shape=(64, 64), resize=None, window="none", workers=2)
+    config.method.update(
+        prototypes=64, frozen_updates=100, queue_length=240, queue_from_epoch=5.0
+    )
+    config.model.update(layers=(2, 2, 2, 2), block="basic", width=64)
+    config.method.hidden_size = 8 * config.model.get_ref("width")
+    both = dict(
+        flip=dict(probability=0.5),
+        affine=dict(rotation_degrees=(-45.0, 45.0)),
+        color_jitter=dict(strength=0.5, probability=0.8),
+    )
+    large = dict(scale=(0.14, 1.0), aspect=ASPECT, size=(64, 64))
+    small = dict(scale=(0.05, 0.14), aspect=ASPECT, size=(32, 32))
+    config.views = dict(
+        assigned=both | dict(random_resized_crop=large),
+        small=both | dict(random_resized_crop=small),
+        eval=dict(resize=dict(size=(64, 64))),
+    )
+
+
 def demo(config: ConfigDict) -> None:
     """Small enough for two cores: three scanners of 512, 256 and 64 knees."""
     config.batch_size = config.micro_batch_size = 48
@@ -204,9 +236,8 @@ def demo(config: ConfigDict) -> None:
         color_jitter=dict(strength=0.5, probability=0.8),
         gaussian_noise=dict(std=(0.0, 0.08)),
     )
-    aspect = (0.75, 4 / 3)
-    large = dict(scale=(0.4, 1.0), aspect=aspect, size=(56, 56))
-    small = dict(scale=(0.1, 0.4), aspect=aspect, size=(28, 28))
+    large = dict(scale=(0.4, 1.0), aspect=ASPECT, size=(56, 56))
+    small = dict(scale=(0.1, 0.4), aspect=ASPECT, size=(28, 28))
     config.views = dict(
         assigned=both | dict(random_resized_crop=large),
         small=both | dict(random_resized_crop=small),
