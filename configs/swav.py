@@ -195,13 +195,13 @@ def small_images(config: ConfigDict) -> None:
     config.method.hidden_size = 8 * config.model.get_ref("width")
     both = dict(
         flip=dict(probability=0.5),
-        affine=dict(rotation_degrees=(-45.0, 45.0)),
         color_jitter=dict(strength=0.5, probability=0.8),
     )
     large = dict(scale=(0.14, 1.0), aspect=ASPECT, size=(64, 64))
     small = dict(scale=(0.05, 0.14), aspect=ASPECT, size=(32, 32))
+    turned = dict(rotation_degrees=(-45.0, 45.0))
     config.views = dict(
-        assigned=both | dict(random_resized_crop=large),
+        assigned=both | dict(random_resized_crop=large, affine=turned),
         small=both | dict(random_resized_crop=small),
         eval=dict(resize=dict(size=(64, 64))),
     )
