@@ -133,7 +133,13 @@ class _Open:
                     "kind of images the source has, such as 'ct'"
                 )
             own = {f: settings.pop(f) for f in _PREPARED if f in settings}
-            parts.append(self._one(settings, replace(self._prepare, **own)))
+            try:
+                parts.append(self._one(settings, replace(self._prepare, **own)))
+            except TypeError as error:
+                if "argument" not in str(error):
+                    raise
+                text = f"config.data.sources[{place}]: {error}"
+                raise ConfigError(text) from error
             modalities.append(modality)
         if not parts:
             raise ConfigError("config.data.sources is empty; list a source or more")
@@ -141,7 +147,7 @@ class _Open:
 
     def _one(self, settings: Mapping[str, Any], prepare: Prepare) -> Source:
         settings = dict(settings)
-        factory = resolve.factory("medssl_jax.data.sources", settings.pop("name"))
+        factory = resolve.factory("medssl_jax.data.sources", settings.pop("name", ""))
         source = factory(**settings)
         if isinstance(source, Shards):  # prepared before
             source.check_prepared(prepare)

@@ -214,3 +214,16 @@ def test_a_source_without_a_modality_is_named_by_its_place(tmp_path, modality):
     entries = [PHANTOM | {"modality": "ct"}, PHANTOM | {"modality": modality}]
     with pytest.raises(ConfigError, match=r"config.data.sources\[1\].modality is"):
         opened(entries, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"sede": 1}, r"config.data.sources\[1\]: .* unexpected keyword .* 'sede'"),
+        ({"name": "phantoms"}, "unknown name 'phantoms' in sources; known: .*phantom"),
+    ],
+)
+def test_a_wrong_setting_of_a_source_is_named_by_its_place(tmp_path, wrong, said):
+    entries = [PHANTOM | {"modality": m} for m in ("ct", "mr")]
+    with pytest.raises(ConfigError, match=said):
+        opened([entries[0], entries[1] | wrong], tmp_path)
