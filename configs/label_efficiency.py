@@ -1,13 +1,13 @@
 """How many labels a pretrained encoder saves: a curve for each initialisation.
 
 python -m medssl_jax.main --config=configs/label_efficiency.py \
-    --config.initialisations.pretrained=RUN
+    --config.initialisations="('SimCLR=RUN', 'random=')"
 python -m medssl_jax.main --config=configs/label_efficiency.py:finetune_mrnet:nifti \
-    --config.experiment.data.root=DIR --config.initialisations.pretrained=RUN
+    --config.experiment.data.root=DIR --config.initialisations="('BYOL=RUN', 'random=')"
 
 The variant is another config's file and variant, which becomes `config.experiment`.
-An initialisation is a run, an encoder, torchvision's .safetensors, "" for random
-weights, None for none. Subsets of the labels are nested, stratified, by patient, and
+An initialisation is NAME=PATH of a run, an encoder or torchvision's .safetensors, or
+NAME= for random weights; any number of them. Subsets of the labels are nested, stratified, by patient, and
 of one seed the same for each initialisation; all runs have one split and as many
 updates as with all labels. Kill it, start it again: it goes on.
 
@@ -15,7 +15,7 @@ Published (arXiv:2101.05224): 10 to 90 % of the labels. The demo: four fractions
 initialisations, three seeds: 24 fine-tunings on phantoms. Not yet run.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
 from medssl_jax.experiment import load
 
@@ -31,9 +31,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.repeats = 3
     tenths = tuple(i / 10 for i in range(1, 11))
     config.fractions = (0.1, 0.25, 0.5, 1.0) if demo else tenths
-    config.initialisations = dict(
-        pretrained="runs/byol3d-demo" if demo else "",
-        random="",
-        other=config_dict.placeholder(str),
-    )
+    # the report's headline sets the first against the last
+    pretrained = "runs/byol3d-demo" if demo else ""
+    config.initialisations = (f"pretrained={pretrained}", "random=")
     return config

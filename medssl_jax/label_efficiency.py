@@ -46,7 +46,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     began = time.time()
     experiment = prepare(config, workdir)
-    starts = _starts(config.initialisations.to_dict())
+    starts = _starts(config.initialisations)
     fractions = sorted(set(config.fractions))
     seeds = [experiment.seed + i for i in range(config.repeats)]
     folders = {}
@@ -179,15 +179,25 @@ def _curve(study: _Study, name: str) -> dict[str, Any]:
     return {"name": name, "fractions": study.fractions, "scores": scores}
 
 
-def _starts(initialisations: Mapping[str, str | None]) -> dict[str, str]:
-    starts = {n: path for n, path in initialisations.items() if path is not None}
-    for one, other in itertools.combinations(starts, 2):
-        if starts[one] == starts[other]:
+def _starts(initialisations: Sequence[str]) -> dict[str, str]:
+    """Read "NAME=PATH" entries; an empty path is random weights."""
+    starts: dict[str, str] = {}
+    for entry in initialisations:
+        name, equals, path = entry.partition("=")
+        if not (name and equals) or "/" in name or name in starts:
             raise ConfigError(
-                f"config.initialisations: {one} and {other} are both "
-                f"{starts[one]!r}; give a run, an encoder, or '' for random weights: "
-                f"--config.initialisations.{one}=RUN"
+                f"config.initialisations has {entry!r}: write NAME=PATH, each name "
+                "once and without '/', or NAME= for random weights"
             )
+        if path in starts.values():
+            (other,) = (n for n, known in starts.items() if known == path)
+            raise ConfigError(
+                f"config.initialisations: {other} and {name} are both {path!r}; give "
+                "a run, an encoder, or nothing after the = for random weights"
+            )
+        starts[name] = path
+    if not starts:
+        raise ConfigError("config.initialisations is empty; list NAME=PATH")
     return starts
 
 
@@ -223,7 +233,8 @@ def _headline(study, gains, means) -> str:
     if not gains:
         share, _, mean, *_ = means[0]
         return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
-    share, pair, *_, gain = gains[0]
+    against_last = f"{study.names[0]} - {study.names[-1]}"
+    share, pair, *_, gain = next(row for row in gains if row[1] == against_last)
     gain = gain.removesuffix(" *")
     return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
 

@@ -71,7 +71,7 @@ def test_label_efficiency_takes_findings(root, tmp_path):
     with config.unlocked():
         config.experiment = shrink(load("finetune", "chexpert"), root)
     config.update(repeats=2, fractions=(0.5, 1.0))
-    config.initialisations.update(pretrained=None, random="")
+    config.initialisations = ("random=",)
     label_efficiency.run(config, tmp_path)
     rows = read(tmp_path / "label_efficiency.csv")
     assert len(rows) == 4

@@ -13,6 +13,7 @@ import tiny_run
 from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
+from medssl_jax import label_efficiency as protocol
 from medssl_jax import transfer
 from medssl_jax.errors import ConfigError, DataError
 
@@ -49,7 +50,7 @@ def label_efficiency(tmp_path_factory):
         folder,
         fractions=FRACTIONS,
         repeats=1,
-        initialisations__pretrained=encoder,
+        initialisations=(f"pretrained={encoder}", "random="),
     )
     process = tiny_run.start(command)
     tiny_run.wait_for(folder / "runs/random/0.5/0/views.npz", process)
@@ -107,8 +108,22 @@ def test_a_finished_protocol_with_another_experiment_is_refused(label_efficiency
     said = run_protocol([*command, "--config.experiment.schedule.peak=0.5"], 1)
     *_, line = said.splitlines()
     assert "schedule.peak: 0.001 there, 0.5 now" in line
-    same = [*command, "--config.initialisations.pretrained="]
-    assert "pretrained and random are both ''" in run_protocol(same, 1)
+
+
+@pytest.mark.parametrize(
+    "initialisations, said",
+    [
+        (("a=", "b="), "a and b are both ''"),
+        (("a=run", "a="), "has 'a='"),
+        (("runs/a",), "has 'runs/a': write NAME=PATH"),
+        (("a/b=run",), "has 'a/b=run'"),
+        ((), "is empty"),
+    ],
+)
+def test_initialisations_that_cannot_be_told_apart_are_named(initialisations, said):
+    with pytest.raises(ConfigError) as error:
+        protocol._starts(initialisations)
+    assert f"config.initialisations {said}" in str(error.value).replace(":", "", 1)
 
 
 @pytest.fixture(scope="module")
