@@ -21,16 +21,16 @@ from medssl_jax.errors import ConfigError, DataError
 # An open file costs memory for each of its records, 20 bytes; opening one of 10,000
 # records takes .3 ms.
 _OPEN = 256  # files in one process
-# of random access; the buffer is the least that one image needs
+# as array_record's own random access has them
 _READER = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 1 << 15}
 
 
 def shards(*, root: str, split: str) -> "Shards":
     """Read one split of a folder that the command "prepare" wrote.
 
-    Its size costs no memory: labels, patients and names are files that are mapped, an
-    image is read and unpacked when it is asked for, and of the shards only so many are
-    open at once.
+    The number of images costs no memory: labels, patients and names are files that are
+    mapped, an image is read and unpacked when it is asked for, and of the shards only
+    so many are open at once.
 
     Raises:
       ConfigError: if there is no such split.
