@@ -25,7 +25,7 @@ from medssl_jax.data.splits import check_disjoint
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.record import plain
 
-_MOST_SHARDS = 256  # of a split: a reader keeps each of them open
+_MOST_SHARDS = 99_999  # of a split: their names have five digits
 _PATHS = ("root", "labels", "data_dir")  # where the data lies is nobody's business
 
 

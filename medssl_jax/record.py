@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from medssl_jax.data.mixture import Mixture
+from medssl_jax.data.mixture import Mixture, known_patients
 from medssl_jax.data.roles import TRAIN
 from medssl_jax.data.source import (
     ABSENT,
@@ -40,6 +40,7 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+_AT_ONCE = 1 << 20  # labels
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:
@@ -132,8 +133,8 @@ def summary(source: Source) -> dict[str, Any]:
         "label_counts": None,
         "repeated_frames": None,
     }
-    if source.patients is not None:
-        found["patients"] = len(set(source.patients))
+    if (patients := known_patients(source)) is not None:
+        found["patients"] = len(patients)
     if source.labels is not None:
         found["label_counts"] = _label_counts(source)
     return found
@@ -152,17 +153,34 @@ def _label_counts(source: Source) -> dict[str, int]:
     """Count classes, or what is known of each finding."""
     if has_findings(source):
         marks = {"present": PRESENT, "absent": ABSENT, "unknown": UNLABELLED}
-        columns = zip(source.label_names, np.asarray(source.labels).T, strict=True)
         return {
-            f"{name} {word}": int(np.sum(column == mark))
-            for name, column in columns
+            f"{name} {word}": counts[mark]
+            for column, name in enumerate(source.label_names)
+            for counts in [_counts(source, column)]
             for word, mark in marks.items()
-            if word == "present" or np.any(column == mark)
+            if word == "present" or counts[mark]
         }
-    counts = Counter(np.asarray(source.labels).tolist())
+    counts = _counts(source)
     unlabelled = counts.pop(UNLABELLED, 0)
     found = {str(k): counts[k] for k in sorted(counts)}
     return found | ({"none": unlabelled} if unlabelled else {})
+
+
+def _counts(source: Source, column: int | None = None) -> Counter[int]:
+    """Count the marks, of findings those of one; of few examples at a time.
+
+    For labels can be a mapped file, and a mixture's no array at all.
+    """
+    if isinstance(source, Mixture):
+        return sum((_counts(part, column) for part in source.parts), Counter())
+    if source.labels is None:
+        return Counter({UNLABELLED: len(source)})
+    labels, counts = np.asarray(source.labels), Counter()
+    labels = labels if column is None else labels[:, column]
+    for start in range(0, len(labels), _AT_ONCE):
+        piece = np.unique(labels[start : start + _AT_ONCE], return_counts=True)
+        counts.update(dict(zip(*(part.tolist() for part in piece), strict=True)))
+    return counts
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:

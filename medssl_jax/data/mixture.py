@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Mixture:
     """The examples of several sources, on end, and the modality of each source.
 
     Several sources can be of one modality. Example i is found by bisection: nothing
-    here grows with the number of examples, unless labels or patients are known.
+    here grows with the number of examples, until all their patients are asked for.
 
     Raises:
       ConfigError: if some have classes for labels and others findings.
@@ -64,19 +65,10 @@ class Mixture:
         return self.parts[part].stamp(inner)
 
     @cached_property
-    def labels(self) -> np.ndarray | None:
-        known = [p.labels for p in self.parts if p.labels is not None]
-        if not known:
+    def labels(self) -> "Joined | None":
+        if all(part.labels is None for part in self.parts):
             return None
-        unknown = np.full((1, *np.shape(known[0])[1:]), UNLABELLED)
-        return np.concatenate(
-            [
-                np.repeat(unknown, len(part), axis=0)
-                if part.labels is None
-                else np.asarray(part.labels)
-                for part in self.parts
-            ]
-        )
+        return Joined([part.labels for part in self.parts], self.ends)
 
     @property
     def label_names(self) -> Sequence[str] | None:
@@ -98,6 +90,49 @@ class Mixture:
     def _place(self, i: int) -> tuple[int, int]:
         part = bisect.bisect_right(self.ends, i)
         return part, i - (self.ends[part - 1] if part else 0)
+
+
+class Joined:
+    """The labels of several sources on end, `UNLABELLED` where a source has none.
+
+    One is taken from its source; NumPy makes an array of all when it is given them.
+    """
+
+    def __init__(self, parts: Sequence[np.ndarray | None], ends: Sequence[int]):
+        self._parts, self._ends = parts, ends
+        known = next(part for part in parts if part is not None)
+        self.shape = (ends[-1], *np.shape(known)[1:])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, i: Any) -> np.ndarray | np.int64:
+        if not isinstance(i, int | np.integer):
+            return np.asarray(self)[i]
+        place = bisect.bisect_right(self._ends, i)
+        part = self._parts[place]
+        if part is None:
+            return np.full(self.shape[1:], UNLABELLED)[()]
+        return part[i - (self._ends[place - 1] if place else 0)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        starts = [0, *self._ends[:-1]]
+        found = [
+            np.full((end - start, *self.shape[1:]), UNLABELLED)
+            if part is None
+            else np.asarray(part)
+            for part, start, end in zip(self._parts, starts, self._ends, strict=True)
+        ]
+        return np.asarray(np.concatenate(found), dtype)
+
+
+def known_patients(source: Source) -> set[str] | None:
+    """Return the ids that are known, of a mixture those of its parts; or None."""
+    if not isinstance(source, Mixture):
+        return None if source.patients is None else set(source.patients)
+    known = [ids for ids in map(known_patients, source.parts) if ids is not None]
+    return set().union(*known) if known else None
 
 
 def taken(source: Source, indices: np.ndarray) -> Source:

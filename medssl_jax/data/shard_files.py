@@ -2,7 +2,8 @@
 
 medssl_jax-SPLIT.array_record-00000-of-00004   images, TFDS' encoding and names
 dataset_info.json, features.json               for `tfds.builder_from_directory`
-SPLIT.examples.json, SPLIT.labels.safetensors  names, patients, labels
+SPLIT.examples.json                            how many, and what is known of them
+SPLIT.names.npy, .patients.npy, .labels.npy    a row each, mapped: none is loaded
 prepared.json                                  how it was made; `complete` when whole
 done/                                          a note for each finished shard
 """
@@ -20,9 +21,9 @@ from medssl_jax.data.host import Prepare
 from medssl_jax.errors import DataError, UserError
 
 DATASET = "medssl_jax"  # as TFDS names it
-FORMAT = f"1.{cache.FORMAT}"  # of these files, and of what settings mean
+FORMAT = f"2.{cache.FORMAT}"  # of these files, and of what settings mean
 PREPARED = "prepared.json"
-LABELS = "labels"  # of the tensor in SPLIT.labels.safetensors
+NAMES, PATIENTS, LABELS = "names", "patients", "labels"
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -33,8 +34,9 @@ def examples_name(split: str) -> str:
     return f"{split}.examples.json"
 
 
-def labels_name(split: str) -> str:
-    return f"{split}.labels.safetensors"
+def rows_name(split: str, known: str) -> str:
+    """Return the file of one row for each example: NAMES, PATIENTS or LABELS."""
+    return f"{split}.{known}.npy"
 
 
 def settings(prepare: Prepare) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 import contextlib
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets
-from safetensors.numpy import save_file
 
 from medssl_jax.data import shard_files
 from medssl_jax.data.shard_write import Kind, Shard, features, note
 from medssl_jax.data.source import Source
+from medssl_jax.data.texts import packed
 from medssl_jax.errors import DataError
 
 
@@ -36,27 +36,25 @@ def finish(
     rows = []
     for split, source in sources.items():
         mine = [shard for shard in shards if shard.split == split]
-        notes = [note(folder, shard) for shard in mine]
-        kept = [i for found in notes for i in found["examples"]]
-        skipped = [pair for found in notes for pair in found["skipped"]]
-        if not kept:
-            name, reason = skipped[0]
-            raise DataError(
-                name, f"{reason}; and no other example of {split} is usable"
-            )
-        _write_examples(folder, split, source, kept)
-        rows += [(split, *pair) for pair in skipped]
-        splits[split] = {
-            "skipped": len(skipped),
-            "shards": [
+        about_shards, skipped = [], []
+        for shard in mine:
+            found = note(folder, shard)
+            skipped += found["skipped"]
+            about_shards.append(
                 {
                     "file": shard.name,
                     "bytes": found["bytes"],
                     "examples": len(found["examples"]),
                 }
-                for shard, found in zip(mine, notes, strict=True)
-            ],
-        }
+            )
+        if not any(shard["examples"] for shard in about_shards):
+            name, reason = skipped[0]
+            raise DataError(
+                name, f"{reason}; and no other example of {split} is usable"
+            )
+        _write_examples(folder, split, source, mine)
+        rows += [(split, *pair) for pair in skipped]
+        splits[split] = {"skipped": len(skipped), "shards": about_shards}
     _write_skipped(folder / "skipped.csv", rows)
     _remove_others(folder, {shard.name for shard in shards})
     _write_tfds(folder, kind, splits)
@@ -68,21 +66,65 @@ def finish(
     }
 
 
-def _write_examples(folder, split, source, kept):
-    patients = source.patients
+def _write_examples(folder, split, source, shards):
+    """Write what is known of a split's examples, with one shard's in memory."""
+
+    def kept() -> Iterable[list[int]]:
+        return (note(folder, shard)["examples"] for shard in shards)
+
+    def path(known: str) -> Path:
+        return folder / shard_files.rows_name(split, known)
+
+    count = sum(map(len, kept()))
+    labels, patients = source.labels, source.patients
+    _write_texts(path(shard_files.NAMES), count, kept, source.name)
+    if patients is not None:
+        _write_texts(
+            path(shard_files.PATIENTS), count, kept, lambda i: str(patients[i])
+        )
+    if labels is not None:
+        labels = np.asarray(labels)
+        rows = (labels[indices].tobytes() for indices in kept())
+        shape = (count, *labels.shape[1:])
+        _write_rows(path(shard_files.LABELS), labels.dtype, shape, rows)
     content = {
-        "names": [source.name(i) for i in kept],
-        "patients": None if patients is None else [str(patients[i]) for i in kept],
-        "labels": source.labels is not None,
+        "examples": count,
+        "labels": labels is not None,
+        "patients": patients is not None,
         "label_names": _label_names(source),
     }
-    if source.labels is not None:
-        labels = np.ascontiguousarray(np.asarray(source.labels)[kept])
-        shard_files.write_whole(
-            folder / shard_files.labels_name(split),
-            lambda draft: save_file({shard_files.LABELS: labels}, draft),
-        )
     shard_files.write_json(folder / shard_files.examples_name(split), content)
+
+
+def _write_texts(
+    path: Path,
+    count: int,
+    kept: Callable[[], Iterable[list[int]]],
+    text: Callable[[int], str],
+) -> None:
+    def encoded() -> Iterable[list[bytes]]:
+        return ([text(i).encode() for i in indices] for indices in kept())
+
+    # once more for their width: the rows are never all in memory
+    width = max(1, max(len(one) for texts in encoded() for one in texts))
+    rows = (packed(texts, width) for texts in encoded())
+    _write_rows(path, np.dtype(np.uint8), (count, width), rows)
+
+
+def _write_rows(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], rows: Iterable[bytes]
+) -> None:
+    """Write a .npy file piece by piece."""
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "shape": shape}
+
+    def fill(draft: Path) -> None:
+        with open(draft, "wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {**about, "fortran_order": False}
+            )
+            file.writelines(rows)
+
+    shard_files.write_whole(path, fill)
 
 
 def _label_names(source):

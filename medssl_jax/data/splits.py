@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
+from medssl_jax.data.mixture import known_patients
 from medssl_jax.data.source import PRESENT, UNLABELLED, Labels, Source, is_labelled
 from medssl_jax.errors import ConfigError, DataError, UserError
 
@@ -79,7 +80,10 @@ def check_disjoint(sources: Mapping[str, Source]) -> None:
     Raises:
       DataError: naming the first patient found in two.
     """
-    known = [(n, set(s.patients)) for n, s in sources.items() if s.patients is not None]
+    if len(sources) < 2:
+        return
+    known = [(name, known_patients(source)) for name, source in sources.items()]
+    known = [(name, patients) for name, patients in known if patients is not None]
     for i, (name, patients) in enumerate(known):
         for other, others in known[:i]:
             if shared := sorted(patients & others):

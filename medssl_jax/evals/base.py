@@ -54,7 +54,8 @@ class Evaluator(NamedTuple):
     during: scalars at every checkpoint; the best checkpoint is that of the lowest
       "validation_loss", where there is one.
     final: what results.json holds: `headline`, `tables`, `roc`, `collapse`; where
-      there is the last, the headline has its verdict in words.
+      there is the last, the headline has its verdict in words, and `embedded_examples`
+      counts what it was measured on.
     """
 
     during: Callable[[PyTree, PyTree], dict[str, float]]

@@ -58,7 +58,7 @@ def check_known(source: Source, classes: int, findings: int) -> None:
     Raises:
       ConfigError: naming what the labels are.
     """
-    if source.labels is None or not is_labelled(source.labels).any():
+    if source.labels is None or not is_labelled(np.asarray(source.labels)).any():
         raise ConfigError(
             f"method.beta weighs labels, and none of the {len(source)} training "
             "examples has one: give labels, or set method.beta to 0"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from medssl_jax.data.source import UNLABELLED, Source, has_findings
+from medssl_jax.data.source import UNLABELLED, Source, Subset, has_findings
 from medssl_jax.encoder import Encoder
 from medssl_jax.evals import probe_findings
 from medssl_jax.evals.base import (
@@ -23,21 +23,25 @@ from medssl_jax.evals.labels import check_alike
 from medssl_jax.evals.linear import linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
 
+_MOST = 2048  # training examples that stand for all: a spread needs no more
+
 
 def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator:
     """Build linear probe, weighted kNN and collapse measures on frozen features.
 
     Both encoders get the same examples, folds and resamples. The classifiers learn
     from the labelled examples of the role "probe", or else "train", and are scored on
-    "test". Without labels there, only collapse is measured, and the headline says so.
+    "test". Without labels there, only collapse is measured, and the headline says so:
+    on the training examples, or where these are many, on some that lie evenly among
+    them. `embedded_examples` is their number.
     The headline tells a collapse first: it is why the scores are what they are.
     Of findings, each has classifiers of its own, which learn from where it is known.
 
     Raises:
       ConfigError: if one role's labels are classes, or other findings, than another's.
     """
-    train = labelled(context.sources.get("probe", context.sources["train"]))
     test = labelled(context.sources.get("test"))
+    train = test and labelled(context.sources.get("probe", context.sources["train"]))
     scored = bool(train and test)
     if scored:
         check_alike({"the probe": train, "test": test})
@@ -47,11 +51,16 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
             "untrained": Encoder(context.untrained(), context.spec),
             "pretrained": Encoder(context.method.encoder(params, aux), context.spec),
         }
-        shown = test if scored else context.sources["train"]
+        every = test if scored else context.sources["train"]
+        shown = every if scored else _some(every)
         features = {name: _features(e, shown, context) for name, e in encoders.items()}
         _save_embeddings(features, shown, context)
-        results = _collapse(features)
+        results = _collapse(features) | {"embedded_examples": len(shown)}
         if not scored:
+            if len(shown) < len(every):
+                results["headline"] += (
+                    f" Measured on {len(shown)} of {len(every)} training examples."
+                )
             results["headline"] += (
                 " No probe: it takes labelled examples of two roles. Give labels, and "
                 "hold some out with --config.splits.test.fraction=.3"
@@ -65,6 +74,14 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
         return _merge(results, _tables(_scores(task, **settings), task))
 
     return Evaluator(lambda params, aux: {}, final)
+
+
+def _some(source: Source) -> Source:
+    """Return the examples, or as many of them as are embedded, evenly apart."""
+    count = len(source)
+    if count <= _MOST:
+        return source
+    return Subset(source, np.arange(_MOST, dtype=np.int64) * count // _MOST)
 
 
 def _features(encoder: Encoder, source: Source, context: Context) -> np.ndarray:

@@ -12,8 +12,10 @@ from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.roles import sources
 from medssl_jax.data.sampler import sampler
 from medssl_jax.data.source import UNLABELLED, Examples, is_labelled
+from medssl_jax.data.splits import check_disjoint
 from medssl_jax.data.subsets import nested
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.record import summary
 
 SIZES = {"ct": 72, "mr": 25, "xray": 1, "us": 2}  # the paper's shares
 
@@ -227,3 +229,35 @@ def test_a_wrong_setting_of_a_source_is_named_by_its_place(tmp_path, wrong, said
     entries = [PHANTOM | {"modality": m} for m in ("ct", "mr")]
     with pytest.raises(ConfigError, match=said):
         opened([entries[0], entries[1] | wrong], tmp_path)
+
+
+@pytest.mark.parametrize("known", [[2, 0], [[1, -1], [0, 1]]])
+def test_joined_labels_are_an_array_of_all_and_one_at_a_time(known):
+    unlabelled = np.full_like(known, UNLABELLED)
+    parts = [part("ct", 2), part("mr", 2, labels=np.array(known)), part("us", 2)]
+    labels = Mixture(parts, ("ct", "mr", "us")).labels
+    expected = np.concatenate([unlabelled, known, unlabelled])
+    assert labels.shape == expected.shape and len(labels) == 6
+    assert np.asarray(labels).dtype == np.int64 and np.ndim(labels) == expected.ndim
+    np.testing.assert_array_equal(np.asarray(labels), expected)
+    for i in range(6):
+        np.testing.assert_array_equal(np.int32(labels[i]), expected[i])
+        np.testing.assert_array_equal(labels[np.int64(i)], expected[i])
+    np.testing.assert_array_equal(labels[np.array([5, 2])], expected[[5, 2]])
+
+
+def test_a_record_counts_labels_and_patients_of_the_parts_that_have_them():
+    ct = part("ct", 3, labels=np.array([1, 0, 1]), patients=["p1", "p2", "p2"])
+    mr, us = part("mr", 1, patients=["p1"]), part("us", 5)
+    found = summary(Mixture([ct, mr, us], ("ct", "mr", "us")))
+    assert found["label_counts"] == {"0": 1, "1": 2, "none": 6}
+    assert found["patients"] == 2 and found["count"] == 9
+
+
+def test_examples_without_patients_are_not_compared_by_their_names():
+    parts = part("ct", 3), part("mr", 1, patients=["p1"])
+    other = part("ct", 3), part("mr", 1, patients=["p2"])
+    train, test = (Mixture(each, ("ct", "mr")) for each in (parts, other))
+    check_disjoint({"train": train, "test": test})
+    with pytest.raises(DataError, match="patient p1: is in both train and test"):
+        check_disjoint({"train": train, "test": parts[1]})

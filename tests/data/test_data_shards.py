@@ -147,7 +147,9 @@ def test_what_is_known_of_examples_is_there_without_reading_images(raw, whole):
     found, source = open_train(whole), npy(root=str(raw), labels=f"{raw}/table.csv")
     assert [found.name(i) for i in range(10)] == source.names
     np.testing.assert_array_equal(found.labels, source.labels)
-    assert found.labels.dtype == np.int64 and found.patients == source.patients
+    assert found.labels.dtype == np.int64
+    assert list(found.patients) == source.patients
+    assert [found.patients[i] for i in range(10)] == source.patients
     assert "spacing_mm" not in found[0]
 
 
@@ -265,7 +267,15 @@ def test_shards_that_changed_places_are_found(copy):
         open_train(copy)[0]
 
 
-@pytest.mark.parametrize("name", ["train.examples.json", "train.labels.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train.examples.json",
+        "train.names.npy",
+        "train.patients.npy",
+        "train.labels.npy",
+    ],
+)
 def test_what_stands_beside_the_shards_is_checked_too(copy, name):
     path = copy / name
     path.write_bytes(path.read_bytes()[:-9])

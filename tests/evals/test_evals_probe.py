@@ -66,3 +66,53 @@ def test_the_headline_tells_a_collapse_once_and_first(
     first, second = beginnings
     assert said.startswith(first) and f". {second}" in said
     assert said.lower().count("collapse") == 1
+
+
+class Many:
+    """A source without labels of ten million, whose images know their index."""
+
+    labels = patients = label_names = None
+
+    def __len__(self):
+        return 10_000_000
+
+    def __getitem__(self, i):
+        noise = np.random.default_rng(i).normal(size=(2, 3, 1))
+        return {"image": noise.astype(np.float32), "index": i}
+
+    def name(self, i):
+        return str(i)
+
+    def stamp(self, i):
+        return ""
+
+
+def test_of_many_training_examples_some_are_embedded_evenly_apart(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "Encoder", Function)
+    read_ones = []
+
+    def draw(record, rng):
+        read_ones.append(record["index"])
+        return {"image": record["image"]}
+
+    method = SimpleNamespace(encoder=lambda params, aux: flat)
+    train = {"train": Many()}
+    context = Context(method, None, train, draw, 64, {}, lambda: flat, tmp_path, seed=0)
+    evaluator = module.probe(context, neighbours=5, temperature=0.1)
+    results = evaluator.final(None, None)
+    once = read_ones[: len(read_ones) // 2]  # both encoders see the same
+    assert read_ones == once * 2 and len(once) == 2048 == results["embedded_examples"]
+    assert once[0] == 0 and set(np.diff(once)) <= {4882, 4883}
+    assert "Measured on 2048 of 10000000 training examples." in results["headline"]
+    arrays = np.load(tmp_path / "embeddings.npz")
+    assert arrays["pretrained"].shape == (2048, 6) and len(arrays["labels"]) == 2048
+
+
+def test_of_few_training_examples_all_are_embedded_and_nothing_is_said(
+    tmp_path, monkeypatch
+):
+    said = headline(tmp_path, monkeypatch, flat, None)
+    assert "Measured on" not in said
+    assert len(np.load(tmp_path / "embeddings.npz")["labels"]) == len(LABELS)

@@ -10,20 +10,27 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from medssl_jax.data import shard_files, tree
+from medssl_jax.data.arrays import load_array
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Record
+from medssl_jax.data.texts import Texts
 from medssl_jax.errors import ConfigError, DataError
+
+# An open file costs memory for each of its records, 20 bytes; opening one of 10,000
+# records takes .3 ms.
+_OPEN = 256  # files in one process
+# as array_record's own random access has them
+_READER = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 1 << 15}
 
 
 def shards(*, root: str, split: str) -> "Shards":
     """Read one split of a folder that the command "prepare" wrote.
 
-    Labels, patients and names are held in memory, images are not: each is read and
-    unpacked when it is asked for.
+    The number of images costs no memory: labels, patients and names are files that are
+    mapped, an image is read and unpacked when it is asked for, and of the shards only
+    so many are open at once.
 
     Raises:
       ConfigError: if there is no such split.
@@ -44,29 +51,29 @@ def shards(*, root: str, split: str) -> "Shards":
     for file in files:
         _check_size(folder / file["file"], file["bytes"])
     examples = shard_files.read_json(folder / shard_files.examples_name(split))
-    found = Shards(
+    ends = list(itertools.accumulate(file["examples"] for file in files))
+
+    def rows(known: str) -> np.ndarray:
+        return _rows(folder / shard_files.rows_name(split, known), ends[-1])
+
+    return Shards(
         root,
         split,
-        examples["names"],
-        _labels(folder, split) if examples["labels"] else None,
-        examples["patients"],
+        Texts(rows(shard_files.NAMES)),
+        rows(shard_files.LABELS) if examples["labels"] else None,
+        Texts(rows(shard_files.PATIENTS)) if examples["patients"] else None,
         examples["label_names"],
         about["prepare"],
         [file["file"] for file in files],
-        list(itertools.accumulate(file["examples"] for file in files)),
+        ends,
     )
-    known = [found.names, found.labels, found.patients]
-    if any(part is not None and len(part) != found.ends[-1] for part in known):
-        path = folder / shard_files.examples_name(split)
-        raise DataError(
-            path, f"is not of these {found.ends[-1]} examples; prepare again"
-        )
-    return found
 
 
 @dataclass(frozen=True, eq=False)
 class Shards:
     """A source of prepared images; `shards` makes it.
+
+    It crosses to another process as its folder and split, and is opened there.
 
     Attributes:
       prepared: the settings of `Prepare` that made the images.
@@ -86,19 +93,25 @@ class Shards:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __reduce__(self):
+        return functools.partial(shards, root=self.root, split=self.split), ()
+
     def __getitem__(self, i: int) -> Record:
         if not 0 <= i < len(self):
             raise IndexError(f"{self.root}: no example {i} among {len(self)}")
-        path = Path(self.root) / self.files[bisect.bisect_right(self.ends, i)]
+        shard = bisect.bisect_right(self.ends, i)
+        place = i - (self.ends[shard - 1] if shard else 0)
+        path, stamp = Path(self.root) / self.files[shard], self.stamp(0)
         try:
-            found = _reader(self.root, self.split, self.stamp(0))[i]
-            name = found["name"].decode()
+            (packed,) = _reader(str(path), stamp).read([place])
+            found = _features(self.root, stamp).deserialize_example_np(packed)
+            name, expected = found["name"].decode(), self.names[i]
         # what ArrayRecord, protobuf and NumPy raise on damaged files
         except (RuntimeError, ValueError, KeyError, OSError, DecodeError) as error:
             reason = f"is damaged at example {i} ({error}); prepare it again"
             raise DataError(path, reason) from error
-        if name != self.names[i]:
-            reason = f"holds {name!r}, not {self.names[i]!r}, as example {i}"
+        if name != expected:
+            reason = f"holds {name!r}, not {expected!r}, as example {i}"
             raise DataError(path, f"{reason}; prepare it again")
         record = {"image": found["image"]}
         if np.all(np.isfinite(found["spacing_mm"])):
@@ -126,14 +139,22 @@ class Shards:
             )
 
 
-@functools.lru_cache(maxsize=16)
-def _reader(root, split, stamp):
-    """Open the shards, once in each process; each file only when it is read."""
+@functools.lru_cache(maxsize=_OPEN)
+def _reader(path, stamp):
+    """Open a shard; threads can share it."""
     del stamp  # another folder under the same name is not the one remembered
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return ArrayRecordReader(path, **_READER)
+
+
+@functools.lru_cache(maxsize=16)
+def _features(root, stamp):
+    """Return what TFDS unpacks the records of a folder with."""
+    del stamp
     import tensorflow_datasets  # half a second, where shards are read only
 
-    builder = tensorflow_datasets.builder_from_directory(root)
-    return builder.as_data_source(split)
+    return tensorflow_datasets.builder_from_directory(root).info.features
 
 
 def _check_size(path, size):
@@ -149,9 +170,12 @@ def _check_size(path, size):
         raise DataError(path, f"{text}; prepare the data again into {path.parent}")
 
 
-def _labels(folder, split):
-    path = folder / shard_files.labels_name(split)
+def _rows(path, count):
     try:
-        return load_file(path)[shard_files.LABELS]
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise DataError(path, f"cannot be read: {error}; prepare again") from error
+        rows = np.asarray(load_array(path))  # still mapped
+    except DataError as error:
+        raise DataError(path, f"{error.reason}; prepare again") from error
+    if rows.shape[:1] != (count,):
+        reason = f"has the shape {rows.shape}, and there are {count} examples"
+        raise DataError(path, f"{reason}; prepare again")
+    return rows
