@@ -137,6 +137,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         untrained=lambda: _encoder_of(method, init()),
         workdir=workdir,
         seed=config.seed,
+        init_from=config.init_from,
     )
     return Task(
         sources=sources,

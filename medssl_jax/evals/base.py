@@ -20,7 +20,8 @@ class Context(NamedTuple):
     sources: by role ("train", and what `config.splits` names).
     draw: brings a prepared volume to the shape of the batch, without chance.
     spec: what `encoder.Encoder` takes beside the variables.
-    untrained: variables of the backbone as they were before the first update.
+    untrained: variables of the backbone as they were before the first update;
+      `init_from` is where they came from, "" for random weights.
     workdir: where tables of examples are written.
     """
 
@@ -33,6 +34,7 @@ class Context(NamedTuple):
     untrained: Callable[[], PyTree]
     workdir: Path
     seed: int
+    init_from: str = ""
 
 
 ENCODERS = ("untrained", "pretrained")

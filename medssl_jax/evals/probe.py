@@ -70,8 +70,12 @@ def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator
         task = FrozenFeatures(train, test, learnt, features, context.seed)
         settings = {"neighbours": neighbours, "temperature": temperature}
         if has_findings(train):
-            return _merge(results, probe_findings.tables(task, **settings))
-        return _merge(results, _tables(_scores(task, **settings), task))
+            tables = probe_findings.tables(task, **settings)
+        else:
+            tables = _tables(_scores(task, **settings), task)
+        if context.init_from:
+            tables["headline"] += f" Untrained here is {context.init_from}, as it was."
+        return _merge(results, tables)
 
     return Evaluator(lambda params, aux: {}, final)
 
