@@ -47,7 +47,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
 def published(variant: str) -> ConfigDict:
     config = ConfigDict()
     config.command = "train"
-    config.name = f"finetune-{variant}"
+    config.name = f"finetune-mrnet-{variant}"
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from medssl_jax.experiment import load
 
-DEMO = "finetune_mrnet:demo"
+DEMO = "finetune:demo"
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
@@ -33,5 +33,5 @@ def get_config(variant: str = "demo") -> ConfigDict:
     has_decay = "weight_decay" in config.experiment.optimizer
     config.grid = dict(peak=peaks, weight_decay=decays if has_decay else ())
     if demo:
-        config.grid.peak = (3e-4, 1e-3, 3e-3)
+        config.grid.update(peak=(0.01, 0.03, 0.1), weight_decay=(0.0, 1e-3))
     return config

@@ -7,9 +7,9 @@ python -m medssl_jax.main --config=configs/label_efficiency.py:finetune_mrnet:ni
 
 The variant is another config's file and variant, which becomes `config.experiment`.
 An initialisation is NAME=PATH of a run, an encoder or torchvision's .safetensors, or
-NAME= for random weights; any number of them. Subsets of the labels are nested, stratified, by patient, and
-of one seed the same for each initialisation; all runs have one split and as many
-updates as with all labels. Kill it, start it again: it goes on.
+NAME= for random weights; there can be any number. Subsets of the labels are nested,
+stratified, by patient, and of one seed the same for each initialisation; all runs have
+one split and as many updates as with all labels. Kill it, start it again: it goes on.
 
 Published (arXiv:2101.05224): 10 to 90 % of the labels. The demo: four fractions, two
 initialisations, three seeds: 24 fine-tunings on phantoms. Not yet run.
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from medssl_jax.experiment import load
 
-DEMO = "finetune_mrnet:demo"
+DEMO = "finetune:demo"
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
@@ -32,6 +32,6 @@ def get_config(variant: str = "demo") -> ConfigDict:
     tenths = tuple(i / 10 for i in range(1, 11))
     config.fractions = (0.1, 0.25, 0.5, 1.0) if demo else tenths
     # the report's headline sets the first against the last
-    pretrained = "runs/byol3d-demo" if demo else ""
+    pretrained = "runs/simclr-demo" if demo else ""
     config.initialisations = (f"pretrained={pretrained}", "random=")
     return config

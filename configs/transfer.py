@@ -7,7 +7,7 @@ python -m medssl_jax.main --config=configs/transfer.py:nifti --config.init_from=
 RUN is a fine-tuned run's folder. Volumes are brought to [0, 1] as they were for it.
 Labels are matched by number; relabel=(1, 0, -1) calls label 0 the classifier's class 1,
 label 1 its class 0, and leaves label 2 out. Findings are matched by name. The demo
-has fewer torn knees than runs/finetune-demo was trained on, and two of each patient.
+is CT of other phantom knees, where runs/finetune-demo was trained on MR.
 """
 
 from ml_collections import ConfigDict
@@ -16,6 +16,9 @@ from medssl_jax.data import settings
 
 SOURCES = {
     "demo": dict(
+        name="phantom_slices", count=512, seed=9, size_pixels=(64, 64), scanner="ct"
+    ),
+    "phantom": dict(
         name="phantom",
         count=256,
         seed=9,

@@ -35,7 +35,8 @@ def arguments(protocol: str, workdir: Path, **settings) -> list[str]:
     changed = {f"experiment.{name}": value for name, value in SETTINGS.items()}
     changed |= {name.replace("__", "."): value for name, value in settings.items()}
     flags = [f"--config.{name}={value}" for name, value in changed.items()]
-    return [f"--config=configs/{protocol}.py", f"--workdir={workdir}", *flags]
+    config = f"--config=configs/{protocol}.py:finetune_mrnet:demo"
+    return [config, f"--workdir={workdir}", *flags]
 
 
 def encoder(folder: Path) -> Path:
