@@ -209,31 +209,28 @@ def small_images(config: ConfigDict) -> None:
 
 def demo(config: ConfigDict) -> None:
     """Small enough for two cores: three scanners of 512, 256 and 64 knees."""
-    config.batch_size = config.micro_batch_size = 48
-    config.train_epochs = 30.0
-    config.log_every_steps = 16
+    config.batch_size = config.micro_batch_size = 120
+    config.train_epochs = 40.0
+    config.log_every_steps = 8
     config.data.update(shape=(64, 64), workers=0, resize=None, known_labels=0.1)
     config.model.update(layers=(1, 1, 1, 1), block="basic", width=16)
     config.method.update(
         hidden_size=128,
         output_size=64,
         crops=dict(assigned=2, small=2),
-        prototypes=48,
-        epsilon=0.05,
+        prototypes=32,
         frozen_updates=32,
-        queue_length=192,
-        queue_from_epoch=5.0,
+        queue_length=240,
+        queue_from_epoch=15.0,
         beta=0.5,
         classes=2,
     )
-    config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
-    config.schedule = dict(
-        name="swav", peak=2e-3, start=0.0, end=2e-5, warmup_epochs=1.0, scaling="none"
-    )
+    config.schedule.update(start=0.0, warmup_epochs=1.0)
     both = dict(
         flip=dict(probability=0.5),
         affine=dict(rotation_degrees=(-15.0, 15.0)),
         color_jitter=dict(strength=0.5, probability=0.8),
+        gaussian_blur=dict(sigma=(0.3, 1.0), probability=0.5),
         gaussian_noise=dict(std=(0.0, 0.08)),
     )
     large = dict(scale=(0.4, 1.0), aspect=ASPECT, size=(56, 56))

@@ -17,7 +17,7 @@ CONFIGS = str(tiny_run.ROOT / "configs/grid.py")
 
 def test_an_experiment_is_the_other_files_config():
     found = experiment.load(CONFIGS, "finetune_mrnet:mrnet")
-    assert found.name == "finetune-mrnet" and found.data.plane == "sagittal"
+    assert found.name == "finetune-mrnet-mrnet" and found.data.plane == "sagittal"
     assert experiment.load(CONFIGS, "finetune_mrnet").name == "finetune-mrnet-demo"
     with pytest.raises(ValueError, match="unknown experiment 'finetune_knee'"):
         experiment.load(CONFIGS, "finetune_knee:demo")

@@ -163,7 +163,10 @@ def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
         ("config=configs/byol3d.py:knee", "unknown variant 'knee'; known: demo, mrnet"),
         ("config=configs/byol.py", "No such file or directory: 'configs/byol.py'"),
         ("config.command=trian", "command 'trian' is unknown"),
-        ("config.model.name=resnest", "unknown name 'resnest' in models; known: res"),
+        (
+            "config.model.name=resnest",
+            "unknown name 'resnest' in models; known: densenet, res",
+        ),
         ("config.batch_size=6", "batch_size 6 is not divisible by micro_batch_size 4"),
     ],
 )

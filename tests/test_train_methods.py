@@ -54,7 +54,7 @@ def swav():
 
 
 CONFIGS = {
-    "simclr": lambda: contrastive("simclr"),
+    # whose data, views and method are SimCLR's, in pairs
     "micle": lambda: contrastive("micle"),
     "swav": swav,
 }

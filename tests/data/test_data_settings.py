@@ -36,6 +36,7 @@ SOURCES = "medssl_jax.data.sources"
                 "names": "",
                 "findings": "",
                 "channels_last": False,
+                "only": "",
             },
         ),
         (
@@ -47,6 +48,7 @@ SOURCES = "medssl_jax.data.sources"
                 "size_pixels": (8, 9),
                 "images_per_patient": (1, 4),
                 "tear_fraction": 0.5,
+                "scanner": "mr",
             },
         ),
         (
