@@ -97,10 +97,9 @@ def test_a_stopped_run_ends_with_the_same_bits(finished, tmp_path):
         np.testing.assert_array_equal(state[name], leaf, err_msg=name)
 
 
-def test_clustering_keeps_queue_and_modalities_in_the_run(tmp_path_factory, finished):
-    config, workdir = finished
-    if config.method.name != "swav":
-        pytest.skip("of clustering only")
+@pytest.mark.parametrize("finished", ["swav"], indirect=True)
+def test_clustering_keeps_queue_and_modalities_in_the_run(finished):
+    _, workdir = finished
     state, _ = tiny_run.checkpoint(workdir, steps(workdir)[-1])
     for name in ("mr", "ct", "us"):
         assert state[f"/aux/queue/{name}/rows"].any()
