@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from medssl_jax import predictions, protocol
+from medssl_jax import convergence, predictions, protocol
 from medssl_jax.compare import difference, shown
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
@@ -71,6 +71,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     runs = _read(folders)
     used = {place: protocol.labels_used(f) for place, f in folders.items()}
     results = summarise(runs, used, seed=experiment.seed)
+    by_seed: dict[tuple[float, str], list[Path]] = {}
+    for place, folder in folders.items():
+        by_seed.setdefault(place[:2], []).append(folder)
+    metric = main_metric(next(iter(runs.values())))
+    if found := convergence.table(by_seed, metric):
+        results["tables"].append(found)
     protocol.write_csv(workdir / "label_efficiency.csv", _rows(runs, used))
     facts = protocol.facts_of(list(folders.values()))
     protocol.finish(config, workdir, results, facts, began)
