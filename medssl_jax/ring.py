@@ -1,6 +1,7 @@
-"""A queue of fixed length on the device: the newest rows, in a ring."""
+"""A queue of fixed length: the newest rows of all devices, in a ring on each."""
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from medssl_jax.errors import ConfigError
@@ -9,7 +10,7 @@ Ring = dict[str, Array]
 
 
 def empty(shape: tuple[int, ...]) -> Ring:
-    """Return a ring of zeros; the last but one axis of `shape` (*a, n, d) is its length.
+    """Return a ring of zeros of `shape` (*a, n, d), which keeps n rows.
 
     rows: (*a, n, d); next: where the next row goes; filled: how many rows were given.
     """
@@ -20,12 +21,16 @@ def empty(shape: tuple[int, ...]) -> Ring:
     }
 
 
-def push(ring: Ring, rows: Float[Array, "*a b d"]) -> Ring:
-    """Write `rows` over the oldest ones.
+def push(
+    ring: Ring, rows: Float[Array, "*a b d"], axis_name: str | None = None
+) -> Ring:
+    """Write the `rows` of all devices over the oldest ones.
 
     Raises:
       ConfigError: if there are more of them than the ring holds.
     """
+    if axis_name is not None:
+        rows = lax.all_gather(rows, axis_name, axis=rows.ndim - 2, tiled=True)
     length, new = ring["rows"].shape[-2], rows.shape[-2]
     if new > length:
         raise ConfigError(
@@ -43,3 +48,23 @@ def push(ring: Ring, rows: Float[Array, "*a b d"]) -> Ring:
 def is_full(ring: Ring) -> Bool[Array, ""]:
     """Say whether every row was given."""
     return ring["filled"] == ring["rows"].shape[-2]
+
+
+def local_rows(ring: Ring, axis_name: str | None) -> Float[Array, "*a b d"]:
+    """Return this device's share of the rows, which every device holds.
+
+    Raises:
+      ConfigError: if they cannot be shared evenly.
+    """
+    rows = ring["rows"]
+    if axis_name is None:
+        return rows
+    axis, devices = rows.ndim - 2, lax.axis_size(axis_name)
+    if rows.shape[axis] % devices:
+        raise ConfigError(
+            f"method.queue_length {rows.shape[axis]} is not divisible by {devices} "
+            f"devices; use a multiple of {devices}"
+        )
+    share = rows.shape[axis] // devices
+    start = lax.axis_index(axis_name) * share
+    return lax.dynamic_slice_in_dim(rows, start, share, axis=axis)

@@ -135,7 +135,7 @@ def swav(
         return params, aux
 
     def embed(params, batch_stats, views):
-        """Return features of the assigned crops (a, b, f), embeddings of all (v, b, d)."""
+        """Return features of assigned crops (a, b, f), embeddings of all (v, b, d)."""
         backbone_stats, features = batch_stats["backbone"], []
         for kind in kinds:
             crop_first = jnp.moveaxis(views[kind], 1, 0)
@@ -178,10 +178,10 @@ def swav(
         scores, kept, started = _scores(z, c), None, None
         if queue_length:
             queue = aux_of["queue"]
-            kept = _scores(_local_rows(queue["rows"], axis_name), c)
+            kept = _scores(ring.local_rows(queue, axis_name), c)
             started = ring.is_full(queue) & (update >= queue_from)
-            new = _all_rows(z[:codes_of], axis_name)
-            aux_of = aux_of | {"queue": ring.push(queue, new)}
+            queue = ring.push(queue, z[:codes_of], axis_name)
+            aux_of = aux_of | {"queue": queue}
         codes = assign(scores[:codes_of], kept, started)
         loss = swapped_prediction(scores, codes, temperature=temperature).mean()
         samples = z.shape[1] * _devices(axis_name)
@@ -293,22 +293,3 @@ def _scores(z: Float[Array, "v n d"], c: Float[Array, "k d"]) -> Float[Array, "v
     # A GPU's or TPU's default precision would round cosines to 10 or 7 bits, and
     # epsilon divides that by .03.
     return jnp.einsum("vnd,kd->vnk", z, c, precision=lax.Precision.HIGHEST)
-
-
-def _all_rows(z: Float[Array, "a n d"], axis_name: str | None):
-    return z if axis_name is None else lax.all_gather(z, axis_name, axis=1, tiled=True)
-
-
-def _local_rows(rows: Float[Array, "a n d"], axis_name: str | None):
-    """Give each device its share of the queue, which all of them hold."""
-    if axis_name is None:
-        return rows
-    length, devices = rows.shape[1], _devices(axis_name)
-    if length % devices:
-        raise ConfigError(
-            f"method.queue_length {length} is not divisible by {devices} devices; use "
-            f"a multiple of {devices}"
-        )
-    share = length // devices
-    start = lax.axis_index(axis_name) * share
-    return lax.dynamic_slice_in_dim(rows, start, share, axis=1)

@@ -1,4 +1,4 @@
-"""How prototypes are used: the signs by which clustering that has collapsed is known."""
+"""How prototypes are used: the signs by which a collapse of clustering is known."""
 
 import math
 from collections.abc import Mapping
@@ -56,8 +56,8 @@ def verdict(metrics: Mapping[str, float], modality: str, prototypes: int) -> str
     loss = metrics[f"cross_entropy{key}"]
     if loss > _STUCK * chance:
         return (
-            f"{of}the loss {loss:.3f} is not below ln {prototypes} = {chance:.3f}, that "
-            "of predictions which do not depend on the image (collapse)"
+            f"{of}the loss {loss:.3f} is not below ln {prototypes} = {chance:.3f}, "
+            "that of predictions which do not depend on the image (collapse)"
         )
     in_use = metrics[f"prototypes_in_use{key}"]
     if in_use < _FEW:
