@@ -51,10 +51,20 @@ def test_multimodal_batches_take_turns_between_four():
     assert config.method.modalities == named == ("ct", "mr", "xray", "us")
 
 
-@pytest.mark.parametrize("variant", ["demo", "xray", "multimodal", "ct3d"])
-def test_every_variant_builds_and_its_crops_have_their_sizes(variant):
+@pytest.mark.parametrize(
+    "name, variant",
+    [
+        ("swav", "demo"),
+        ("swav", "xray"),
+        ("swav", "multimodal"),
+        ("swav", "ct3d"),
+        ("swav_small", "npz"),
+        ("swav_small", "kinds"),
+    ],
+)
+def test_every_variant_builds_and_its_crops_have_their_sizes(name, variant):
     """In shapes: nothing is computed."""
-    config = load("swav", variant)
+    config = load(name, variant)
     run = Durations(
         10_000, config.batch_size, config.micro_batch_size, config.train_epochs
     )
@@ -90,11 +100,7 @@ def test_every_variant_builds_and_its_crops_have_their_sizes(variant):
     assert loss.shape == ()
     for kind, count in config.method.crops.items():
         assert made[kind].shape[:2] == (size, count)
-    assigned = made["assigned"].shape[2:]
-    if variant == "demo":  # crops are 56, the whole image 64
-        assert assigned == (56, 56, 1)
-    else:
-        assert evaluated.shape == assigned
+    assert evaluated.shape == made["assigned"].shape[2:]
 
 
 def measured(ops):

@@ -34,7 +34,8 @@ def check(record: Record, name: str) -> Record:
         count = image.size - np.count_nonzero(np.isfinite(image))
         raise DataError(name, f"has {count} NaN or infinite voxels; replace them")
     if low == high:
-        raise DataError(name, f"is constant: every voxel is {low}")
+        text = f"is constant: every voxel is {low}"
+        raise DataError(name, f"{text}; data.on_error=skip leaves such files out")
     return record
 
 

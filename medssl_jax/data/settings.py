@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 from medssl_jax import resolve
 
@@ -27,6 +27,15 @@ def source(name: str, **chosen: Any) -> dict[str, Any]:
         raise TypeError(f"source {name}: {error}") from None
     bound.apply_defaults()
     return {"name": name, **bound.arguments}
+
+
+def mixture(*of_each: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of several sources: what `source` takes, and a `modality`."""
+    stated = []
+    for one in of_each:
+        chosen = {field: value for field, value in one.items() if field != "modality"}
+        stated.append(ConfigDict(source(**chosen) | {"modality": one["modality"]}))
+    return {"sources": tuple(stated)}
 
 
 def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
