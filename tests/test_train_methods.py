@@ -48,6 +48,8 @@ def swav():
     with config.unlocked():
         config.views.eval = {"energy_bands": {"sigmas": (1.0, 2.0), "std": 0.0}}
         config.views.assigned.energy_bands = {"sigmas": (1.0, 2.0)}
+        config.method.crops.small = 2
+        config.views.small = config.views.assigned.copy_and_resolve_references()
     config.views.assigned.random_resized_crop.size = (16, 16)
     config.views.small.random_resized_crop.size = (8, 8)
     return config
