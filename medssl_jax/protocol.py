@@ -34,7 +34,7 @@ def finish(
       began: seconds since the epoch, of this call: an earlier one's are not in it.
     """
     record.write(workdir / "config.json", record.plain(config))
-    ran = record.provenance(config.name) | _FACTS | dict(facts)
+    ran = record.provenance(config.name, began) | _FACTS | dict(facts)
     record.write(workdir / "run.json", ran | {"seconds": time.time() - began})
     record.write(workdir / "results.json", results)
     report = build_report(workdir, sections=SECTIONS)

@@ -5,6 +5,7 @@ import json
 import platform
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -74,7 +75,7 @@ def describe(
     config: ConfigDict, sources: Mapping[str, Source], durations: Durations
 ) -> dict[str, Any]:
     """Return what ran: command, versions, devices, data, durations."""
-    facts = provenance(config.name)
+    facts = provenance(config.name, time.time())
     facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
     return facts | {
         "data": {role: summary(source) for role, source in sources.items()},
@@ -89,12 +90,15 @@ def describe(
     }
 
 
-def provenance(name: str) -> dict[str, Any]:
-    """Return what is known of any command: its line, versions and devices."""
+def provenance(name: str, began: float) -> dict[str, Any]:
+    """Return what is known of any command: its line, versions and devices.
+
+    `began` is in seconds since the epoch.
+    """
     devices = jax.devices()
     return {
         "name": name,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),

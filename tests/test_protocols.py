@@ -89,6 +89,13 @@ def test_every_initialisation_is_fed_the_same_and_as_often(label_efficiency):
     assert len(updates) == 1
 
 
+def test_it_says_when_it_started_not_when_it_ended(label_efficiency):
+    folder = label_efficiency[0]
+    last = folder / "runs/random/1/0"
+    protocol, run = (json.loads((at / "run.json").read_text()) for at in (folder, last))
+    assert protocol["started"] <= run["started"]
+
+
 def test_its_table_and_curve_hold_what_the_runs_predicted(label_efficiency):
     folder = label_efficiency[0]
     found = results(folder)

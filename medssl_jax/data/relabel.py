@@ -47,7 +47,7 @@ def partly_labelled(source: Source, fraction: float, seed: int) -> Source:
             for part in source.parts
         ]
         return Mixture(parts, source.modalities)
-    shown = nested(source, fraction, seed)
+    shown = nested(source, fraction, seed, field="data.known_labels")
     labels = np.full_like(source.labels, UNLABELLED)
     labels[shown] = np.asarray(source.labels)[shown]
     return Relabelled(source, labels, source.label_names)

@@ -7,7 +7,9 @@ from medssl_jax.data.source import UNLABELLED, Source
 from medssl_jax.errors import ConfigError
 
 
-def nested(source: Source, fraction: float, seed: int) -> Int[np.ndarray, "_"]:
+def nested(
+    source: Source, fraction: float, seed: int, *, field: str = "data.label_fraction"
+) -> Int[np.ndarray, "_"]:
     """Choose about `fraction` of the labelled patients, with all their labels.
 
     The choice depends on the labels, the patients and the seed alone: every
@@ -22,14 +24,13 @@ def nested(source: Source, fraction: float, seed: int) -> Int[np.ndarray, "_"]:
       Indices of the chosen examples, ascending; the unlabelled are not among them.
 
     Raises:
-      ConfigError: if the fraction is not in (0, 1], or nothing has a label.
+      ConfigError: naming `field`, if the fraction is not in (0, 1], or nothing has a
+        label.
     """
     if not 0 < fraction <= 1:
-        raise ConfigError(f"data.label_fraction {fraction} is not in (0, 1]")
+        raise ConfigError(f"{field} {fraction} is not in (0, 1]")
     if source.labels is None or not _known(np.asarray(source.labels)).any():
-        raise ConfigError(
-            "data.label_fraction needs labels; the training data has none"
-        )
+        raise ConfigError(f"{field} needs labels; the training data has none")
     labels = np.asarray(source.labels)
     labelled = np.flatnonzero(_known(labels))
     ids = range(len(source)) if source.patients is None else source.patients

@@ -171,6 +171,8 @@ def test_shown_labels_are_those_of_the_same_label_fraction():
     assert len(shown) == 60
     both = partly_labelled(Mixture([source, part("mr", 9)], ("c", "m")), 0.2, seed=4)
     np.testing.assert_array_equal(both.labels[:60], shown.labels)
+    with pytest.raises(ConfigError, match=r"data.known_labels 0.0 is not in \(0, 1\]"):
+        partly_labelled(source, 0.0, seed=4)
 
 
 PHANTOM = {"name": "phantom_slices", "count": 4, "seed": 0, "size_pixels": (16, 16)}
