@@ -14,12 +14,12 @@ from medssl_jax.optim import is_kernel, lars
 from medssl_jax.parallel import AXIS
 from medssl_jax.state import init_state
 
-METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings", "swav labels"]
+METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
 SETTINGS = {
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
-    "swav": {
+    "swav": {  # two modalities would leave eight devices less than a row of each
         "hidden_size": 16,
         "output_size": 8,
         "crops": {"assigned": 2, "small": 1},
@@ -30,11 +30,12 @@ SETTINGS = {
         "frozen_updates": 0,
         "queue_length": 16,
         "queue_from_epoch": 0.0,
+        "alpha": 0.5,
+        "beta": 2.0,
+        "classes": 3,
     },
     "supervised findings": {"findings": 3},
 }
-# two modalities would leave eight devices less than a row of each
-SETTINGS["swav labels"] = SETTINGS["swav"] | {"alpha": 0.5, "beta": 2.0, "classes": 3}
 SHAPE = (4, 8, 8, 1)
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
