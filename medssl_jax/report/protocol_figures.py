@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from medssl_jax.report.figures import COLOURS, DASHES, MARKERS, styled
 
 _FEW = 6  # values on an axis
+MOST_BANDS = 4  # more lie on each other and hide the lines
 
 
 class Band(NamedTuple):
@@ -23,14 +24,16 @@ class Band(NamedTuple):
 
 @styled
 def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
-    """Draw means over repeats, each in a band from the lowest to the highest."""
+    """Draw means over repeats, and the repeats: points, and a band where lines are few."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
     for i, line in enumerate(lines):
         colour = COLOURS[i % len(COLOURS)]
-        mean, low, high = line.y.mean(0), line.y.min(0), line.y.max(0)
-        axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
+        if len(lines) <= MOST_BANDS:
+            low, high = line.y.min(0), line.y.max(0)
+            axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
         look = DASHES[i % len(DASHES)] + MARKERS[i % len(MARKERS)]
+        mean = line.y.mean(0)
         axes.plot(line.x, mean, look, color=colour, label=line.name, markersize=5)
         for repeat in line.y:
             axes.plot(line.x, repeat, ".", color=colour, alpha=0.45, markersize=4)

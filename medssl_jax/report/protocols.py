@@ -26,13 +26,14 @@ def label_curves(run: Run) -> Section | None:
         f"{line.y[:, -1].mean():.3f} at {line.x[-1]:g} %"
         for line in lines
     )
+    few = len(lines) <= protocol_figures.MOST_BANDS
+    band = "bands: from the lowest seed to the highest; " if few else ""
     picture = Picture(
         figures.uri(
             protocol_figures.bands(lines, xlabel="labels used, %", ylabel=metric)
         ),
         f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
-        f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
-        "the highest; points: each seed.",
+        f"Lines: means over {len(lines[0].y)} seeds; {band}points: each seed.",
     )
     return Section("Label efficiency", [Gallery([picture])])
 

@@ -129,3 +129,12 @@ def test_a_loss_far_off_does_not_take_the_colours_of_the_others():
         "90",
         "×",
     ]
+
+
+@pytest.mark.parametrize("count, drawn", [(4, 4), (5, 0)])
+def test_bands_that_would_hide_the_lines_are_left_out(count, drawn):
+    x, y = np.array([10.0, 100.0]), np.array([[0.6, 0.8], [0.7, 0.9]])
+    lines = [protocol_figures.Band(f"{i}", x, y + 0.01 * i) for i in range(count)]
+    (axes,) = protocol_figures.bands(lines, xlabel="", ylabel="").axes
+    assert len(axes.collections) == drawn
+    assert len(axes.get_legend_handles_labels()[1]) == count
