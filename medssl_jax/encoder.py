@@ -78,8 +78,21 @@ def initial_variables(
             return from_torchvision(tensors, expected, sum_channels=shape[-1] == 1)
         except UserError as error:
             raise DataError(init_from, str(error)) from error
-    found = load_encoder(init_from).spec["model"]
-    wanted = json.loads(json.dumps(dict(model)))
+    return _of_architecture(init_from, model).variables
+
+
+def check_start(init_from: str, model: Mapping[str, Any]) -> None:
+    """Raise what `initial_variables` would, as far as it is known without an image."""
+    if init_from.endswith(".safetensors"):
+        if not Path(init_from).is_file():
+            raise DataError(init_from, "is no file")
+    elif init_from:
+        _of_architecture(init_from, model)
+
+
+def _of_architecture(init_from: str, model: Mapping[str, Any]) -> Encoder:
+    encoder = load_encoder(init_from)
+    found, wanted = encoder.spec["model"], json.loads(json.dumps(dict(model)))
     different = [
         f"{field} is {found.get(field)!r} there, {wanted.get(field)!r} in config.model"
         for field in sorted(found.keys() | wanted.keys())
@@ -87,7 +100,7 @@ def initial_variables(
     ]
     if different:
         raise ConfigError(f"init_from {init_from}: {'; '.join(different)}")
-    return load_encoder(init_from).variables
+    return encoder
 
 
 def backbone(

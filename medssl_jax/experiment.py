@@ -107,8 +107,13 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
     return _json(folder / _RESULTS)
 
 
+def is_new(folder: Path) -> bool:
+    """Return whether a run of that folder has still to be made."""
+    return not (folder / _RESULTS).exists()
+
+
 def _finished(config: ConfigDict, folder: Path) -> Mapping[str, Any] | None:
-    if not (folder / _RESULTS).exists():
+    if is_new(folder):
         return None
     before = record.flat(ConfigDict(_json(folder / "config.json")))
     check_same_config(before, record.flat(config), folder / "checkpoints")

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from medssl_jax import convergence, predictions, protocol
+from medssl_jax import convergence, encoder, predictions, protocol
 from medssl_jax.compare import difference, shown
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.experiment import complete, prepare, vary
+from medssl_jax.experiment import complete, is_new, prepare, vary
 from medssl_jax.predictions import (
     Measure,
     Predictions,
@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     validation and test examples, of all seeds (`data.split_seed`). Every run has the
     experiment's number of updates, whatever the fraction: fewer labels are not also
     shorter training, and the checkpoint of the lowest validation loss is tested.
-    Runs that are finished are not made again.
+    Runs that are finished are not made again. Encoders are looked at before the first.
 
     Raises:
       UserError: if config, data or disk do not allow it, or a run diverges.
@@ -49,10 +49,15 @@ def run(config: ConfigDict, workdir: Path) -> None:
     starts = _starts(config.initialisations)
     fractions = sorted(set(config.fractions))
     seeds = [experiment.seed + i for i in range(config.repeats)]
-    folders = {}
-    # seeds first: what is there after a stop is a whole curve
-    for seed, fraction, name in itertools.product(seeds, fractions, starts):
-        folder = workdir / "runs" / name / f"{fraction:g}" / str(seed)
+    folders = {
+        # seeds first: what is there after a stop is a whole curve
+        Place(fraction, name, seed): workdir / "runs" / name / f"{fraction:g}/{seed}"
+        for seed, fraction, name in itertools.product(seeds, fractions, starts)
+    }
+    new = {place.initialisation for place, folder in folders.items() if is_new(folder)}
+    for name in sorted(new):
+        encoder.check_start(starts[name], experiment.model.to_dict())
+    for (fraction, name, seed), folder in folders.items():
         one = vary(
             experiment,
             {
@@ -65,7 +70,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
         if "diverged" in found:
             text = f"{folder} diverged: {found['diverged']}"
             raise UserError(f"{text} (choose a rate with configs/grid.py)")
-        folders[Place(fraction, name, seed)] = folder
     if jax.process_index() != 0:
         return
     runs = _read(folders)

@@ -13,10 +13,11 @@ import tiny_run
 from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
+from medssl_jax import experiment, transfer
 from medssl_jax import label_efficiency as protocol
-from medssl_jax import transfer
 from medssl_jax.errors import ConfigError, DataError
 
+CONFIG = Path(__file__).parents[1] / "configs/label_efficiency.py"
 FRACTIONS = (0.5, 1.0)
 NAMES = ("pretrained", "random")
 
@@ -131,6 +132,21 @@ def test_initialisations_that_cannot_be_told_apart_are_named(initialisations, sa
     with pytest.raises(ConfigError) as error:
         protocol._starts(initialisations)
     assert "config.initialisations" in str(error.value) and said in str(error.value)
+
+
+def test_an_encoder_that_cannot_be_used_stops_it_before_the_first_run(tmp_path):
+    encoder = tiny_protocol.encoder(tmp_path / "encoder")
+    config = experiment.load(str(CONFIG), "label_efficiency:finetune_mrnet:demo")
+    config.initialisations = ("random=", f"gone={tmp_path / 'gone'}")
+    with pytest.raises(DataError, match="gone: holds no encoder"):
+        protocol.run(config, tmp_path / "protocol")
+    config.initialisations = ("random=", f"other={encoder}")
+    with pytest.raises(ConfigError, match="layers is .* there, .* in config.model"):
+        protocol.run(config, tmp_path / "protocol")
+    config.initialisations = ("random=", f"file={tmp_path / 'gone.safetensors'}")
+    with pytest.raises(DataError, match="gone.safetensors: is no file"):
+        protocol.run(config, tmp_path / "protocol")
+    assert not (tmp_path / "protocol").exists()
 
 
 @pytest.fixture(scope="module")
