@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from medssl_jax import protocol
 from medssl_jax.log import METRICS, read_metrics
 
 SHARE = 0.98  # of the best, arXiv:2201.01283, section IV
@@ -56,12 +55,8 @@ def table(
         "metric is measured at checkpoints only (checkpoint.every_epochs).",
         "columns": ["labels", *names],
         "rows": [
-            [f"{100 * share:g} %"] + [_mean(found[share, name]) for name in names]
+            [f"{100 * share:g} %"]
+            + [protocol.mean_and_deviation(found[share, name], 1) for name in names]
             for share in shares
         ],
     }
-
-
-def _mean(epochs: Sequence[float]) -> str:
-    mean = f"{np.mean(epochs):.1f}"
-    return f"{mean} ± {np.std(epochs, ddof=1):.1f}" if len(epochs) > 1 else mean

@@ -107,13 +107,13 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
     return _json(folder / _RESULTS)
 
 
-def is_new(folder: Path) -> bool:
-    """Return whether a run of that folder has still to be made."""
-    return not (folder / _RESULTS).exists()
+def has_results(folder: Path) -> bool:
+    """Return whether a run in that folder came to its results."""
+    return (folder / _RESULTS).exists()
 
 
 def _finished(config: ConfigDict, folder: Path) -> Mapping[str, Any] | None:
-    if is_new(folder):
+    if not has_results(folder):
         return None
     before = record.flat(ConfigDict(_json(folder / "config.json")))
     check_same_config(before, record.flat(config), folder / "checkpoints")

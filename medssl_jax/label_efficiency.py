@@ -14,7 +14,7 @@ from medssl_jax import convergence, encoder, predictions, protocol
 from medssl_jax.compare import difference, shown
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.experiment import complete, is_new, prepare, vary
+from medssl_jax.experiment import complete, has_results, prepare, vary
 from medssl_jax.predictions import (
     Measure,
     Predictions,
@@ -54,8 +54,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         Place(fraction, name, seed): workdir / "runs" / name / f"{fraction:g}/{seed}"
         for seed, fraction, name in itertools.product(seeds, fractions, starts)
     }
-    new = {place.initialisation for place, folder in folders.items() if is_new(folder)}
-    for name in sorted(new):
+    to_make = {p.initialisation for p, at in folders.items() if not has_results(at)}
+    for name in sorted(to_make):
         encoder.check_start(starts[name], experiment.model.to_dict())
     for (fraction, name, seed), folder in folders.items():
         one = vary(

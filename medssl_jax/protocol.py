@@ -71,10 +71,12 @@ def counted(run: Predictions) -> dict[str, Any]:
     }
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:
     """Write `.812 ± .010`; one value has no deviation."""
-    mean = f"{np.mean(values):.3f}"
-    return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
