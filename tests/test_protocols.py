@@ -134,7 +134,10 @@ def test_initialisations_that_cannot_be_told_apart_are_named(initialisations, sa
     assert "config.initialisations" in str(error.value) and said in str(error.value)
 
 
-def test_an_encoder_that_cannot_be_used_stops_it_before_the_first_run(tmp_path):
+def test_an_encoder_that_cannot_be_used_stops_it_before_the_first_run(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(protocol, "complete", lambda *_, **__: pytest.fail("a run"))
     encoder = tiny_protocol.encoder(tmp_path / "encoder")
     config = experiment.load(str(CONFIG), "label_efficiency:finetune_mrnet:demo")
     config.initialisations = ("random=", f"gone={tmp_path / 'gone'}")
