@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags
 
-from medssl_jax.durations import Durations
 from medssl_jax.methods.byol import byol
 from medssl_jax.models.resnet import resnet
+from medssl_jax.optim.durations import Durations
 
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of the first stage")
 _SHAPE = flags.DEFINE_list("shape", ["8", "28", "28"], "slices, rows, columns")

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from medssl_jax.durations import Durations
 from medssl_jax.methods.byol import byol
 from medssl_jax.models.resnet import resnet
-from medssl_jax.optim import optimizer
-from medssl_jax.state import init_state, make_train_step
+from medssl_jax.optim.durations import Durations
+from medssl_jax.optim.optimizers import optimizer
+from medssl_jax.step.state import init_state, make_train_step
 from medssl_jax.views.compose import compose
 
 _WIDTH = flags.DEFINE_integer("width", 64, "channels of the first stage")

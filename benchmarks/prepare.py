@@ -21,11 +21,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 from scipy import ndimage
 
-from medssl_jax import prepare
-from medssl_jax.data import roles
+from medssl_jax.commands import prepare
 from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.pipeline import Rows, train_batches
-from medssl_jax.data.sampler import sampler
 
 SOURCES = {"npy": "npy", "nifti": "nifti", "png": "images", "jpeg": "images"}
 _KIND = flags.DEFINE_enum("kind", "nifti", list(SOURCES), "files to make")

@@ -36,12 +36,16 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from medssl_jax import experiment, prepare, record, resolve, task, train
-from medssl_jax.data import roles, shard_files
+from medssl_jax import resolve
+from medssl_jax.commands import prepare, train
 from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.order.sampler import Sampler, sampler
 from medssl_jax.data.pipeline import Draw, Rows, train_batches
-from medssl_jax.data.sampler import Sampler, sampler
+from medssl_jax.data.shards import layout
 from medssl_jax.data.source import Record, Source
+from medssl_jax.protocols import experiment
+from medssl_jax.run import provenance, task
 
 _COUNTS = flags.DEFINE_list("counts", ["10000", "1000000", "100000000"], "images")
 _KINDS = flags.DEFINE_list("kinds", ["single", "modalities", "task"], "what to measure")
@@ -108,7 +112,7 @@ def to_first_batch(kind: str, count: int, folder: Path) -> float:
     began = time.perf_counter()
     host = HostTransform(shape=(64, 64), **HOST)
     source = roles.sources(
-        record.plain(settings(kind, count, folder)),
+        provenance.plain(settings(kind, count, folder)),
         {},
         prepare=host.prepare,
         cache="",
@@ -158,7 +162,7 @@ def built(count: int, folder: Path) -> float:
     config = swav(count, folder)
     began = time.perf_counter()
     made = task.build(config, folder)
-    record.describe(config, made.sources, made.durations)
+    provenance.describe(config, made.sources, made.durations)
     return take(began, made.sources[roles.TRAIN], made.draw, made.sampler)
 
 
@@ -188,10 +192,10 @@ def write_shards(count: int, folder: Path) -> None:
         prepare.run(config, folder)
     times = count // PER_SHARD
     (one,) = folder.glob("*array_record*")
-    path = folder / shard_files.PREPARED
+    path = folder / layout.PREPARED
     about = json.loads(path.read_text())
     (shard,) = about["splits"]["train"]["shards"]
-    names = [shard_files.shard_name("train", i, times) for i in range(times)]
+    names = [layout.shard_name("train", i, times) for i in range(times)]
     for name in names:
         if name != one.name:
             os.link(one, folder / name)

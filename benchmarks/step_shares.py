@@ -17,9 +17,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from medssl_jax.data.pipeline import Rows, train_batches
-from medssl_jax.parallel import AXIS, parallel
-from medssl_jax.state import make_train_step, views_fed
-from medssl_jax.task import build
+from medssl_jax.run.task import build
+from medssl_jax.step.parallel import AXIS, parallel
+from medssl_jax.step.state import make_train_step, views_fed
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/byol3d.py", "experiment")
 _STEPS = flags.DEFINE_integer("steps", 48, "steps of the loop")

@@ -14,7 +14,7 @@ reproduced.
 
 from ml_collections import ConfigDict
 
-from medssl_jax.experiment import load
+from medssl_jax.protocols.experiment import load
 
 SOURCES = ("demo", "images", "medmnist", "npz", "tfds", "shards")
 

@@ -16,7 +16,7 @@ on two busy cores, AUC .904 +- .018.
 
 from ml_collections import ConfigDict
 
-from medssl_jax.experiment import load
+from medssl_jax.protocols.experiment import load
 
 DEMO = "finetune:demo"
 

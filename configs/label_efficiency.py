@@ -18,7 +18,7 @@ initialisations, three seeds, 24 fine-tunings on phantoms.
 
 from ml_collections import ConfigDict
 
-from medssl_jax.experiment import load
+from medssl_jax.protocols.experiment import load
 
 DEMO = "finetune:demo"
 

@@ -22,7 +22,7 @@ Reproduces arXiv:2101.05224, section 3.2; its public code declares the option on
 
 from ml_collections import ConfigDict
 
-from medssl_jax.experiment import load
+from medssl_jax.protocols.experiment import load
 
 # what differs from the data of configs/simclr.py's variant
 SOURCES = {

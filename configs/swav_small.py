@@ -15,7 +15,7 @@ came of it on NIH chest X-rays and on MedNIST.
 from ml_collections import ConfigDict
 
 from medssl_jax.data import settings
-from medssl_jax.experiment import load
+from medssl_jax.protocols.experiment import load
 
 SOURCES = ("npz", "kinds")
 ASPECT = (0.75, 4 / 3)

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medssl_jax.encoder import load_encoder as load_encoder
+    from medssl_jax.saved.encoder import load_encoder as load_encoder
 
 
 def __getattr__(name: str):
     """Import JAX only when `load_encoder` is asked for: workers and flags do not."""
     if name == "load_encoder":
-        from medssl_jax.encoder import load_encoder
+        from medssl_jax.saved.encoder import load_encoder
 
         return load_encoder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from medssl_jax import resolve
 from medssl_jax.errors import UserError
-from medssl_jax.parallel import initialize_cluster
+from medssl_jax.step.parallel import initialize_cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment: a file of configs/, with :variant.", lock_config=True

@@ -1,21 +1,21 @@
 """Names in a config become functions: `byol` is `medssl_jax.methods.byol.byol`."""
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable
 
 from medssl_jax.errors import ConfigError
 
+_COMMANDS = ("medssl_jax.commands", "medssl_jax.protocols")
+
 
 def known(package: str) -> list[str]:
     """List the names that `factory(package, ...)` accepts."""
-    path = importlib.import_module(package).__path__
-    return sorted(
-        module.name
-        for module in pkgutil.iter_modules(path)
-        if hasattr(importlib.import_module(f"{package}.{module.name}"), module.name)
-    )
+    return [
+        name
+        for name in _modules(package)
+        if hasattr(importlib.import_module(f"{package}.{name}"), name)
+    ]
 
 
 def factory(package: str, name: str) -> Callable:
@@ -24,8 +24,7 @@ def factory(package: str, name: str) -> Callable:
     Raises:
       ConfigError: if there is none; the text lists the names that there are.
     """
-    modules = importlib.import_module(package).__path__
-    if name in {module.name for module in pkgutil.iter_modules(modules)}:
+    if name in _modules(package):
         module = importlib.import_module(f"{package}.{name}")
         if hasattr(module, name):
             return getattr(module, name)
@@ -36,21 +35,27 @@ def factory(package: str, name: str) -> Callable:
 
 
 def command(name: str) -> Callable:
-    """Return `medssl_jax.NAME.run(config, workdir)`, what `config.command` names.
+    """Return `run(config, workdir)` of the module that `config.command` names.
+
+    It is one of `medssl_jax.commands`, or of `medssl_jax.protocols`.
 
     Raises:
       ConfigError: if there is none; the text lists the commands that there are.
     """
-    if importlib.util.find_spec(f"medssl_jax.{name}") is not None:
-        module = importlib.import_module(f"medssl_jax.{name}")
-        if hasattr(module, "run"):
-            return module.run
-    modules = pkgutil.iter_modules(importlib.import_module("medssl_jax").__path__)
-    # main defines flags, and defining them twice is an error
-    names = [m.name for m in modules if not m.ispkg and m.name != "main"]
+    for package in _COMMANDS:
+        if name in _modules(package):
+            module = importlib.import_module(f"{package}.{name}")
+            if hasattr(module, "run"):
+                return module.run
     commands = [
-        name
-        for name in names
-        if hasattr(importlib.import_module(f"medssl_jax.{name}"), "run")
+        other
+        for package in _COMMANDS
+        for other in _modules(package)
+        if hasattr(importlib.import_module(f"{package}.{other}"), "run")
     ]
     raise ConfigError(f"command {name!r} is unknown; known: {', '.join(commands)}")
+
+
+def _modules(package: str) -> list[str]:
+    path = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(path))

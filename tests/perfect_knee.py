@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from medssl_jax.data.knee.acquire import acquire
-from medssl_jax.data.knee.anatomy import Anatomy
-from medssl_jax.data.knee.scan import SIGNAL, Scan
-from medssl_jax.data.knee.signs import Signs
+from medssl_jax.phantoms.knee.acquire import acquire
+from medssl_jax.phantoms.knee.anatomy import Anatomy
+from medssl_jax.phantoms.knee.scan import SIGNAL, Scan
+from medssl_jax.phantoms.knee.signs import Signs
 
 MATRIX = (80, 80)  # of 2 mm, as are the 50 slices
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from medssl_jax import prepare
-from medssl_jax.data import roles
+from medssl_jax.commands import prepare
 from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.pipeline import Rows, train_batches
-from medssl_jax.data.sampler import sampler
 
 ROOT = Path(__file__).parents[1]
 _HOST = {field.name for field in dataclasses.fields(HostTransform)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medssl_jax import resolve
-from medssl_jax.record import plain
+from medssl_jax.run.provenance import plain
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # the fields of config.data that are not the source's

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from medssl_jax import encoder, optim, resolve, schedules
-from medssl_jax.durations import Durations
+from medssl_jax import optim, resolve
+from medssl_jax.optim import schedules
+from medssl_jax.optim.durations import Durations
+from medssl_jax.saved import encoder
 from medssl_jax.views.compose import compose
 
 CONFIGS = Path(__file__).parents[1] / "configs"

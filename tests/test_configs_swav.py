@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import pytest
 from test_configs import load
 
-from medssl_jax import encoder, optim, resolve, schedules
-from medssl_jax.durations import Durations
-from medssl_jax.record import plain
+from medssl_jax import optim, resolve
+from medssl_jax.optim import schedules
+from medssl_jax.optim.durations import Durations
+from medssl_jax.run.provenance import plain
+from medssl_jax.saved import encoder
 from medssl_jax.views.compose import compose
 
 

@@ -10,7 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from test_configs import load
 
-from medssl_jax import label_efficiency, train
+from medssl_jax.commands import train
+from medssl_jax.protocols import label_efficiency
 
 sys.path.append(str(Path(__file__).parent / "data"))
 from test_data_chexpert import release

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 
 from medssl_jax import resolve
-from medssl_jax.durations import Durations
 from medssl_jax.models.resnet import resnet
-from medssl_jax.optim import is_kernel, lars
-from medssl_jax.parallel import AXIS
-from medssl_jax.state import init_state
+from medssl_jax.optim.durations import Durations
+from medssl_jax.optim.optimizers import is_kernel, lars
+from medssl_jax.step.parallel import AXIS
+from medssl_jax.step.state import init_state
 
 METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
 SETTINGS = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from medssl_jax.encoder import Encoder, backbone
+from medssl_jax.saved.encoder import Encoder, backbone
 
 SETTINGS = {
     "data.count": 24,

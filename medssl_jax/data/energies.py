@@ -15,7 +15,7 @@ from tqdm import tqdm
 from medssl_jax.data.pipeline import Draw
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.state import to_unit
+from medssl_jax.step.state import to_unit
 from medssl_jax.views import bands
 from medssl_jax.views.arguments import Axes, axes_from_right
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
-from medssl_jax.data.sampler import Sampler
+from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Record, Source
 
 _CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl_jax.data.mixture import Mixture
+from medssl_jax.data.order.mixture import Mixture
+from medssl_jax.data.order.subsets import nested
 from medssl_jax.data.source import UNLABELLED, Record, Source
-from medssl_jax.data.subsets import nested
 from medssl_jax.errors import ConfigError
 
 

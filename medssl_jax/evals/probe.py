@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from medssl_jax.data.source import UNLABELLED, Source, Subset, has_findings
-from medssl_jax.encoder import Encoder
 from medssl_jax.evals import probe_findings
 from medssl_jax.evals.base import (
     ENCODERS,
@@ -22,6 +21,7 @@ from medssl_jax.evals.knn import weighted_knn
 from medssl_jax.evals.labels import check_alike
 from medssl_jax.evals.linear import linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
+from medssl_jax.saved.encoder import Encoder
 
 _MOST = 2048  # training examples that stand for all: a spread needs no more
 

@@ -6,12 +6,12 @@ import optax
 from jax import lax
 from jax.typing import DTypeLike
 
-from medssl_jax.durations import Durations
 from medssl_jax.losses import normalized_mse
 from medssl_jax.methods import base
 from medssl_jax.models import heads
 from medssl_jax.models.network import Network
-from medssl_jax.schedules import byol_tau
+from medssl_jax.optim.durations import Durations
+from medssl_jax.optim.schedules import byol_tau
 from medssl_jax.views.compose import View
 
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import nt_xent_and_accuracy
 from medssl_jax.methods import base
 from medssl_jax.models import heads
 from medssl_jax.models.network import Network
+from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
 
 

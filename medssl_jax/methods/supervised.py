@@ -3,11 +3,11 @@
 import jax
 from jax.typing import DTypeLike
 
-from medssl_jax.durations import Durations
 from medssl_jax.methods import base
 from medssl_jax.methods.labels import label_loss
 from medssl_jax.models import heads
 from medssl_jax.models.network import Network
+from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
 
 

@@ -9,15 +9,14 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from medssl_jax import ring
 from medssl_jax.assignment import sinkhorn
-from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import l2_normalize, swapped_prediction
-from medssl_jax.methods import base, usage
+from medssl_jax.methods import base, ring, usage
 from medssl_jax.methods.labels import label_loss
 from medssl_jax.models import heads
 from medssl_jax.models.network import Network
+from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
 
 ASSIGNED = "assigned"  # the crops that get codes

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from medssl_jax.errors import DataError
-from medssl_jax.log import METRICS, read_metrics
+from medssl_jax.run.log import METRICS, read_metrics
 
 Json = Mapping[str, Any]
 Rows = list[list[str]]

@@ -19,7 +19,7 @@ from pydicom.uid import (
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import HostTransform, Prepare
-from medssl_jax.data.sampler import sampler
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.sources.dicom import dicom
 from medssl_jax.data.sources.images import images
 from medssl_jax.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from absl import flags
 
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.pipeline import Rows, eval_batches, train_batches
-from medssl_jax.data.sampler import sampler
 from medssl_jax.data.source import Examples
 
 COUNT, BATCH = 10, 4

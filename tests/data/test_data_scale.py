@@ -12,13 +12,14 @@ import numpy as np
 import prepared
 import pytest
 
-from medssl_jax import record, resolve
-from medssl_jax.data import roles
+from medssl_jax import resolve
 from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.pipeline import Rows, train_batches
-from medssl_jax.data.sampler import sampler
 from medssl_jax.data.sources import shards as module
 from medssl_jax.data.sources.shards import shards
+from medssl_jax.run import provenance
 
 COUNT = 10**8
 SHARES = {"ct": 0.72, "mr": 0.25, "xray": 0.01, "us": 0.02}  # the paper's
@@ -122,7 +123,11 @@ def test_first_batches_of_a_hundred_million_take_no_list_of_them(opened, order):
 
     peak, (taken, names, train) = traced(start)
     assert peak < MOST, f"{peak / MIB:.1f} MiB"
-    assert record.summary(train)["count"] == record.summary(train)["distinct"] == COUNT
+    assert (
+        provenance.summary(train)["count"]
+        == provenance.summary(train)["distinct"]
+        == COUNT
+    )
     for batch in taken:
         for image, i in zip(batch["image"], batch["index"], strict=True):
             np.testing.assert_array_equal(image, train[int(i)]["image"])
@@ -149,7 +154,7 @@ def test_labels_of_one_source_of_a_mixture_take_no_list_for_all(opened):
 
 def test_a_run_describes_a_hundred_million_without_a_list(opened):
     found, _ = opened("modalities")
-    peak, about = traced(lambda: record.summary(found[roles.TRAIN]))
+    peak, about = traced(lambda: provenance.summary(found[roles.TRAIN]))
     assert peak < MIB and about["count"] == COUNT and about["patients"] is None
 
 
@@ -246,6 +251,6 @@ def test_only_so_many_shards_are_open_at_once(tiny, tmp_path, monkeypatch):
 
 def test_patients_and_labels_of_shards_are_counted_without_a_copy(tiny, tmp_path):
     source = shards(root=str(repeated(tiny, tmp_path / "many", 40)), split="train")
-    about = record.summary(source)
+    about = provenance.summary(source)
     assert about["count"] == 480 and about["patients"] == 6
     assert about["label_counts"] == {"0": 160, "1": 160, "2": 160}

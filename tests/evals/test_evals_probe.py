@@ -7,9 +7,9 @@ import pytest
 
 from medssl_jax.data.host import Draw
 from medssl_jax.data.source import Examples
-from medssl_jax.encoder import Encoder
 from medssl_jax.evals import probe as module
 from medssl_jax.evals.base import Context
+from medssl_jax.saved.encoder import Encoder
 
 LABELS = np.arange(40) % 2
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from reference import swav_numpy
 
-from medssl_jax import ring
-from medssl_jax.durations import Durations
 from medssl_jax.errors import ConfigError
-from medssl_jax.methods import usage
+from medssl_jax.methods import ring, usage
 from medssl_jax.methods.swav import swav
 from medssl_jax.models.network import Network
-from medssl_jax.optim import optimizer
-from medssl_jax.parallel import AXIS, parallel
-from medssl_jax.state import init_state, make_train_step
+from medssl_jax.optim.durations import Durations
+from medssl_jax.optim.optimizers import optimizer
+from medssl_jax.step.parallel import AXIS, parallel
+from medssl_jax.step.state import init_state, make_train_step
 
 SETTINGS = {
     "hidden_size": 24,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from medssl_jax.data.knee.signs import Signs
 from medssl_jax.data.sources.phantom import Phantom, phantom
+from medssl_jax.phantoms.knee.signs import Signs
 
 # sagittal slices, rows and columns come to other planes' by these axes
 PLANES = {"sagittal": (0, 1, 2), "coronal": (2, 1, 0), "axial": (1, 2, 0)}

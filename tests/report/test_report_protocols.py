@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from medssl_jax import grid, label_efficiency
-from medssl_jax.predictions import Predictions
+from medssl_jax.protocols import grid, label_efficiency
+from medssl_jax.protocols.predictions import Predictions
 from medssl_jax.report import protocol_figures
 from medssl_jax.report.build import build
 from medssl_jax.report.protocols import SECTIONS, label_curves

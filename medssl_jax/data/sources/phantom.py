@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from medssl_jax.data.knee.acquire import acquire
-from medssl_jax.data.knee.anatomy import Anatomy, draw_anatomy
-from medssl_jax.data.knee.scan import Scan, draw_scan
-from medssl_jax.data.knee.signs import Signs, draw_signs
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError
+from medssl_jax.phantoms.knee.acquire import acquire
+from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
+from medssl_jax.phantoms.knee.scan import Scan, draw_scan
+from medssl_jax.phantoms.knee.signs import Signs, draw_signs
 
 REVISION = 1  # of the pictures; raise it with every change to them: caches look at it
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from medssl_jax.data import shard_files, tree
+from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_array
 from medssl_jax.data.host import Prepare
+from medssl_jax.data.shards import layout
+from medssl_jax.data.shards.texts import Texts
 from medssl_jax.data.source import Record
-from medssl_jax.data.texts import Texts
 from medssl_jax.errors import ConfigError, DataError
 
 # An open file costs memory for each of its records, 20 bytes; opening one of 10,000
@@ -40,7 +41,7 @@ def shards(*, root: str, split: str) -> "Shards":
     if not root:
         raise DataError("data.root", "is empty; name a folder of prepared shards")
     folder = Path(root)
-    about = shard_files.read_prepared(folder)
+    about = layout.read_prepared(folder)
     if not about["complete"]:
         reason = "is not finished; give the command that prepares it once more"
         raise DataError(folder, reason)
@@ -50,18 +51,18 @@ def shards(*, root: str, split: str) -> "Shards":
     files = about["splits"][split]["shards"]
     for file in files:
         _check_size(folder / file["file"], file["bytes"])
-    examples = shard_files.read_json(folder / shard_files.examples_name(split))
+    examples = layout.read_json(folder / layout.examples_name(split))
     ends = list(itertools.accumulate(file["examples"] for file in files))
 
     def rows(known: str) -> np.ndarray:
-        return _rows(folder / shard_files.rows_name(split, known), ends[-1])
+        return _rows(folder / layout.rows_name(split, known), ends[-1])
 
     return Shards(
         root,
         split,
-        Texts(rows(shard_files.NAMES)),
-        rows(shard_files.LABELS) if examples["labels"] else None,
-        Texts(rows(shard_files.PATIENTS)) if examples["patients"] else None,
+        Texts(rows(layout.NAMES)),
+        rows(layout.LABELS) if examples["labels"] else None,
+        Texts(rows(layout.PATIENTS)) if examples["patients"] else None,
         examples["label_names"],
         about["prepare"],
         [file["file"] for file in files],
@@ -122,7 +123,7 @@ class Shards:
         return self.names[i]
 
     def stamp(self, i: int) -> str:
-        about = tree.stamp(Path(self.root) / shard_files.PREPARED)
+        about = tree.stamp(Path(self.root) / layout.PREPARED)
         return f"shards {self.split} {i} {about}"
 
     def check_prepared(self, prepare: Prepare) -> None:
@@ -131,8 +132,8 @@ class Shards:
         Raises:
           ConfigError: naming the fields.
         """
-        here = shard_files.settings(prepare)
-        if different := shard_files.differences(self.prepared, here):
+        here = layout.settings(prepare)
+        if different := layout.differences(self.prepared, here):
             raise ConfigError(
                 f"data.root {self.root} was prepared with other settings: "
                 f"{'; '.join(different)}; set them as there, or prepare the data again"

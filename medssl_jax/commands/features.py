@@ -1,0 +1,52 @@
+"""Write the features of a whole source to a file."""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.pipeline import eval_batches
+from medssl_jax.data.source import has_findings
+from medssl_jax.run.provenance import plain
+from medssl_jax.saved.encoder import load_encoder
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Encode every example of `config.data`; write `workdir`/features.npz.
+
+    Raises:
+      UserError: if the encoder or the data cannot be used.
+    """
+    encoder = load_encoder(config.init_from)
+    host = HostTransform(**encoder.spec["host"])
+    data = plain(config.data)
+    on_error = data.pop("on_error")
+    source = roles.sources(
+        data,
+        {},
+        prepare=host.prepare,
+        cache="",
+        on_error=on_error,
+        balance="",
+        seed=0,
+        folder=workdir,
+    )[roles.TRAIN]
+    size = config.batch_size
+    batches = tqdm(
+        eval_batches(source, host.draw, size=size),
+        total=-(-len(source) // size),
+        desc="encoding",
+    )
+    features = np.concatenate(
+        [np.asarray(encoder(b["image"]))[: len(b["index"])] for b in batches]
+    )
+    labels = {} if source.labels is None else {"labels": np.asarray(source.labels)}
+    if has_findings(source):
+        labels["label_names"] = np.array(source.label_names)
+    names = np.array([source.name(i) for i in range(len(source))])
+    path = workdir / "features.npz"
+    np.savez(path, features=features, names=names, **labels)
+    print(f"{features.shape[0]} x {features.shape[1]} features: {path}")

@@ -1,0 +1,222 @@
+"""The loop: train one method on one source, evaluate the encoder, write the report."""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.report.build import build as build_report
+from medssl_jax.run import provenance
+from medssl_jax.run.checkpoint import Checkpoints
+from medssl_jax.run.interrupt import Interrupt
+from medssl_jax.run.log import Logger
+from medssl_jax.run.meter import Meter
+from medssl_jax.run.task import Task, accumulation_warning, build
+from medssl_jax.saved.classifier import Classifier
+from medssl_jax.saved.encoder import Encoder
+from medssl_jax.step.parallel import (
+    AXIS,
+    Parallel,
+    check_divisible,
+    local_copy,
+    parallel,
+)
+from medssl_jax.step.state import IMAGES, TrainState, make_train_step, views_fed
+
+_SHOWN = 8  # examples in the report's grid of views
+_DEVICE_FIELDS = (*IMAGES, "label")
+
+
+class _Run(NamedTuple):
+    config: ConfigDict
+    workdir: Path
+    task: Task
+    on: Parallel
+    data: grain.DatasetIterator
+    saved: Checkpoints
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Train as `config` says, from where `workdir` stands to the last update.
+
+    Raises:
+      UserError: if config, data or disk do not allow it; the text says what to do.
+      SystemExit: 143 if a signal asked to stop and all is saved; the same call goes on.
+    """
+    check_divisible(config.micro_batch_size, jax.device_count())
+    this = _start(config, workdir)
+    with contextlib.closing(this.saved), contextlib.closing(this.data):
+        _go_on(this)
+
+
+def _start(config: ConfigDict, workdir: Path) -> _Run:
+    task = build(config, workdir)
+    data = train_batches(
+        task.sources[TRAIN],
+        task.draw,
+        sampler=task.sampler,
+        rows=Rows(config.micro_batch_size, jax.process_index(), jax.process_count()),
+        seed=config.seed,
+        workers=config.data.workers,
+    )
+    saved = Checkpoints(
+        workdir / "checkpoints",
+        keep=config.checkpoint.keep,
+        config=provenance.flat(config) | {"processes": jax.process_count()},
+    )
+    on = parallel(config.parallel, jax.devices())
+    return _Run(config, workdir, task, on, data, saved)
+
+
+def _initial(this: _Run) -> TrainState:
+    return this.on.to_global(this.on.replicate(this.task.init()))
+
+
+def _go_on(this: _Run) -> None:
+    """Restore, train to the end and evaluate."""
+    began = time.time()
+    active = jax.process_index() == 0
+    restored = this.saved.restore_newest(_initial(this), this.data)
+    first, state = restored or (0, _initial(this))
+    if active:
+        _write_start(this)
+        if warning := accumulation_warning(this.task.method, this.task.durations):
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
+    with (
+        Logger(
+            this.workdir,
+            total_steps=this.task.durations.steps,
+            start_step=first,
+            active=active,
+        ) as logger,
+        Interrupt() as interrupt,
+    ):
+        meter = Meter(this.task, logger, first, this.config.log_every_steps)
+        state = _train(this, first, state, meter, logger, interrupt)
+    best = this.saved.restore_best(state)
+    if active:
+        _finish(this, best.state, {**meter.counts(), "seconds": time.time() - began})
+    _wait_for_all("finished")
+
+
+def _train(
+    this: _Run,
+    first: int,
+    state: TrainState,
+    meter: Meter,
+    logger: Logger,
+    interrupt: Interrupt,
+) -> TrainState:
+    """Run micro-batches `first` to the last; return the state as checkpoints hold it."""
+    durations = this.task.durations
+    every = durations.to_steps(this.config.checkpoint.every_epochs)
+    step_once = this.on.compile(
+        make_train_step(
+            this.task.method, this.task.tx, seed=this.config.seed, axis_name=AXIS
+        )
+    )
+    state = this.on.from_global(state)
+    for step in range(first, durations.steps):
+        asked_at = time.perf_counter()
+        batch = next(this.data)
+        waited = time.perf_counter() - asked_at
+        if step == 0:
+            _write_views(this, batch)
+        arrays = {name: batch[name] for name in _DEVICE_FIELDS if name in batch}
+        state, metrics = step_once(state, this.on.shard(arrays))
+        meter.take(step, metrics, batch, waited)
+
+        done = step + 1
+        stop = interrupt.asked(done)
+        if stop or done % every == 0 or done == durations.steps:
+            paused_at = meter.pause()
+            _checkpoint(this, done, state, logger)
+            meter.resume(paused_at)
+        if stop and done < durations.steps:
+            this.saved.wait()
+            _wait_for_all("stopped")
+            if jax.process_index() == 0:
+                print(f"stopped after step {done}, saved; the same command goes on")
+            raise SystemExit(143)
+    return this.on.to_global(state)
+
+
+def _wait_for_all(point: str) -> None:
+    """Let no process end while another still works: its launcher would end that too."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(point)
+
+
+def _checkpoint(this: _Run, done: int, state: TrainState, logger: Logger) -> None:
+    scalars = this.task.evaluator.during(*_weights(state))
+    if scalars:
+        logger.log(done, {"epoch": this.task.durations.epoch(done), **scalars})
+    loss = scalars.get("validation_loss")
+    this.saved.save(done, this.on.to_global(state), this.data, loss)
+
+
+def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
+    """Export and evaluate, write the report, say where it is."""
+    weights = _weights(state)
+    variables = this.task.method.encoder(*weights)
+    Encoder(variables, this.task.spec).save(this.workdir / "encoder")
+    if this.task.method.predict is not None:
+        spec = this.task.spec | {"method": this.config.method.to_dict()}
+        spec["evaluation"] = this.config.evaluation.to_dict()
+        spec["label_names"] = this.task.sources[TRAIN].label_names
+        Classifier(*weights, spec).save(this.workdir / "classifier")
+    results = this.task.evaluator.final(*weights)
+    provenance.write(this.workdir / "results.json", results)
+    provenance.finish(this.workdir / "run.json", variables["params"], **outcome)
+    report = build_report(this.workdir)
+    for table in results.get("tables", []):
+        print(f"\n{provenance.text_table(table)}")
+    print(f"\n{results['headline']}\n\nreport: {report}")
+
+
+def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
+    return local_copy(state.params), local_copy(state.aux)
+
+
+def _write_start(this: _Run) -> None:
+    provenance.write(this.workdir / "config.json", provenance.plain(this.config))
+    description = provenance.describe(
+        this.config, this.task.sources, this.task.durations
+    )
+    provenance.write(this.workdir / "run.json", description)
+
+
+def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
+    """Keep the first views that are fed, for the report."""
+    if jax.process_index() != 0:
+        return
+    shown = {name: batch[name][:_SHOWN] for name in _DEVICE_FIELDS if name in batch}
+
+    @jax.jit
+    def make(arrays):
+        return views_fed(
+            this.task.method,
+            arrays,
+            seed=this.config.seed,
+            step=0,
+            global_size=this.config.micro_batch_size,
+        )
+
+    ndim, views = shown["image"].ndim, {}
+    for name, view in make(shown).items():
+        if view.ndim == ndim:
+            views[name] = np.asarray(view)
+        if view.ndim == ndim + 1:  # several of one kind
+            each = np.moveaxis(np.asarray(view), 1, 0)
+            views |= {f"{name} {i}": one for i, one in enumerate(each, 1)}
+    np.savez_compressed(this.workdir / "views.npz", source=shown["image"], **views)

@@ -1,0 +1,158 @@
+"""The sources of one run by role: train, and its validation, test or probe."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medssl_jax import resolve
+from medssl_jax.data.cache import Cached
+from medssl_jax.data.checked import skip_unusable
+from medssl_jax.data.host import Prepare
+from medssl_jax.data.order.mixture import Mixture, taken
+from medssl_jax.data.order.splits import by_patient, check_disjoint, oversample
+from medssl_jax.data.order.subsets import nested, repeated
+from medssl_jax.data.relabel import partly_labelled
+from medssl_jax.data.source import Source
+from medssl_jax.data.sources.shards import Shards
+from medssl_jax.errors import ConfigError
+
+TRAIN = "train"
+# of `Prepare`, what a source of a mixture can have of its own
+_PREPARED = ("spacing_mm", "resize", "window", "percentiles", "window_hu")
+
+
+def sources(
+    source: Mapping[str, Any],
+    splits: Mapping[str, Mapping[str, Any]],
+    *,
+    prepare: Prepare,
+    cache: str,
+    on_error: str,
+    balance: str,
+    seed: int,
+    folder: Path,
+    label_fraction: float = 1.0,
+    split_seed: int | None = None,
+    known_labels: float = 1.0,
+) -> dict[str, Source]:
+    """Open the training source and those of the other roles, patients apart.
+
+    Args:
+      source: `name` of the training source and its settings; or `sources`, a list of
+        such, each with its `modality` and those settings of `prepare` that it has of
+        its own.
+      splits: by role, either `fraction` (held out of the training source, by patient;
+        0 is none) or settings that replace some of `source`'s.
+      prepare, cache: how volumes are brought to [0, 1], and the folder that keeps
+        them so ("" is none; a relative one lies in `folder`).
+      on_error: "raise", or "skip", which records unusable files in `folder`.
+      balance: "oversample" repeats the training examples of rare labels, "" not.
+      seed: of the label fraction and of oversampling.
+      folder: of the run.
+      label_fraction: how much of the training labels is used, by patient; its
+        examples are repeated, so that an epoch is as long as with all.
+      split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
+        alone are compared on the same examples only if they share it.
+      known_labels: how much of the training labels is shown, by patient; the other
+        examples stay, without a label. Of one seed they are those of the same
+        `label_fraction`.
+
+    Raises:
+      ConfigError: for an unknown source or setting.
+      DataError: if files are unusable, or one patient is in two roles.
+    """
+    open_source = _Open(prepare, cache and str(folder / cache), on_error, folder)
+    found = {TRAIN: open_source(source)}
+    split_seed = seed if split_seed is None else split_seed
+    for role, settings in splits.items():
+        settings = dict(settings)
+        if "fraction" not in settings:
+            found[role] = open_source({**source, **settings})
+        elif fraction := settings.pop("fraction"):
+            rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
+            found[role] = taken(found[TRAIN], held_out)
+            found[TRAIN] = taken(found[TRAIN], rest)
+    check_disjoint(found)
+    if balance or label_fraction != 1.0:
+        fed = _fed(found[TRAIN], balance, label_fraction, seed)
+        found[TRAIN] = taken(found[TRAIN], fed)
+    if known_labels != 1.0:
+        found[TRAIN] = partly_labelled(found[TRAIN], known_labels, seed)
+    return found
+
+
+def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.ndarray:
+    """Return the indices of one epoch, which is as long for each fraction of labels.
+
+    So fewer labels are fed more often, and not also trained on for less long.
+    """
+
+    def balanced(indices):
+        if not balance:
+            return indices
+        if balance != "oversample":
+            text = f"data.balance {balance!r} is unknown; known: oversample"
+            raise ConfigError(text)
+        if train.labels is None:
+            text = "data.balance needs labels; the training data has none"
+            raise ConfigError(text)
+        return indices[oversample(np.asarray(train.labels)[indices], seed)]
+
+    whole = balanced(np.arange(len(train)))
+    if label_fraction == 1.0:
+        return whole
+    few = balanced(nested(train, label_fraction, seed))
+    return repeated(few, len(whole), seed)
+
+
+class _Open:
+    """Open one source as the run wants it: prepared, cached, checked."""
+
+    def __init__(self, prepare: Prepare, cache: str, on_error: str, folder: Path):
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
+        self._prepare, self._cache = prepare, cache
+        self._on_error, self._folder = on_error, folder
+
+    def __call__(self, settings: Mapping[str, Any]) -> Source:
+        if "sources" in settings:
+            return self._mixture(settings["sources"])
+        return self._one(settings, self._prepare)
+
+    def _mixture(self, sources: Sequence[Mapping[str, Any]]) -> Mixture:
+        parts, modalities = [], []
+        for place, settings in enumerate(sources):
+            settings = dict(settings)
+            modality = settings.pop("modality", "")
+            if not modality or "/" in modality:
+                raise ConfigError(
+                    f"config.data.sources[{place}].modality is {modality!r}; name what "
+                    "kind of images the source has, such as 'ct'"
+                )
+            own = {f: settings.pop(f) for f in _PREPARED if f in settings}
+            try:
+                parts.append(self._one(settings, replace(self._prepare, **own)))
+            except TypeError as error:
+                if "argument" not in str(error):
+                    raise
+                text = f"config.data.sources[{place}]: {error}"
+                raise ConfigError(text) from error
+            modalities.append(modality)
+        if not parts:
+            raise ConfigError("config.data.sources is empty; list a source or more")
+        return Mixture(parts, tuple(modalities))
+
+    def _one(self, settings: Mapping[str, Any], prepare: Prepare) -> Source:
+        settings = dict(settings)
+        factory = resolve.factory("medssl_jax.data.sources", settings.pop("name", ""))
+        source = factory(**settings)
+        if isinstance(source, Shards):  # prepared before
+            source.check_prepared(prepare)
+        else:
+            source = Cached(source, prepare, self._cache)
+        if self._on_error == "skip":
+            source = skip_unusable(source, self._folder / "skipped.csv")
+        return source

@@ -1,0 +1,121 @@
+"""Schedules over optimizer updates: learning rates, BYOL's target decay."""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.optim.durations import Durations
+
+Schedule = Callable[..., Float[Array, ""] | float]
+
+
+def byol_tau(base: float, updates: int) -> Schedule:
+    """Return BYOL's target decay over updates: from `base` at 0 to 1 at `updates`.
+
+    Source: arXiv:2006.07733, sec. 3.1: 1 - (1 - base) (cos(pi k / K) + 1) / 2.
+    """
+    one_minus_tau = optax.cosine_decay_schedule(1.0 - base, updates)
+    return lambda update: 1.0 - one_minus_tau(jnp.asarray(update, float))
+
+
+def schedule(
+    durations: Durations, *, name: str, peak: float, scaling: str = "none", **settings
+) -> Schedule:
+    """Build the learning-rate schedule `name` over optimizer updates.
+
+    `scaling` is what `peak`, `start` and `end` are multiplied by: 1 ("none"),
+    batch_size / 256 ("linear") or the square root of batch_size ("sqrt", where .075 is
+    usual for `peak`).
+
+    Source: SimCLR, arXiv:2002.05709, section 2.2 and app. B.1.
+    """
+    known = {
+        "cosine": _cosine,
+        "multistep": _multistep,
+        "per_epoch": _per_epoch,
+        "swav": _swav,
+    }
+    if name not in known:
+        raise ConfigError(
+            f"schedule.name {name!r} is unknown; known: {', '.join(sorted(known))}"
+        )
+    factors = {
+        "none": 1.0,
+        "linear": durations.batch_size / 256,
+        "sqrt": math.sqrt(durations.batch_size),
+    }
+    if scaling not in factors:
+        raise ConfigError(
+            f"schedule.scaling {scaling!r} is unknown; known: {', '.join(factors)}"
+        )
+    rates = {"peak": peak} | {
+        field: settings.pop(field) for field in ("start", "end") if field in settings
+    }
+    rates = {field: rate * factors[scaling] for field, rate in rates.items()}
+    return known[name](durations, **rates, **settings)
+
+
+def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:
+    """Rise linearly from 0 to `peak`, then fall to 0 along half a cosine."""
+    return warmup_cosine(peak, durations.to_updates(warmup_epochs), durations.updates)
+
+
+def warmup_cosine(peak: float, warmup_updates: int, updates: int) -> Schedule:
+    """Rise linearly from 0 to `peak`, then fall to 0 at `updates` along a cosine.
+
+    Source: BYOL, arXiv:2006.07733, app. J.
+    """
+    _check_fits(warmup_updates, updates)
+    if warmup_updates == 0:
+        return optax.cosine_decay_schedule(peak, updates)
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_updates, updates)
+
+
+def _swav(
+    durations: Durations,
+    *,
+    peak: float,
+    start: float,
+    end: float,
+    warmup_epochs: float,
+) -> Schedule:
+    """Rise linearly from `start` to `peak`, then fall to `end` along half a cosine.
+
+    Not `_cosine`, whose warm-up reaches `peak` with the first update after it: here the
+    warm-up's last update has it already, as in SwAV's public code. `start` is not used
+    where warmup_epochs is 0.
+
+    Source: arXiv:2006.09882, app. A.1.
+    """
+    warmup = durations.to_updates(warmup_epochs)
+    _check_fits(warmup, durations.updates)
+    fall = optax.cosine_decay_schedule(peak - end, durations.updates - warmup)
+    rise = optax.linear_schedule(start, peak, warmup - 1)
+    return optax.join_schedules([rise, lambda update: end + fall(update)], [warmup])
+
+
+def _check_fits(warmup_updates: int, updates: int) -> None:
+    if not 0 <= warmup_updates < updates:
+        raise ConfigError(
+            f"warm-up of {warmup_updates} updates does not fit in {updates} updates; "
+            "lower schedule.warmup_epochs or raise train_epochs"
+        )
+
+
+def _multistep(
+    durations: Durations, *, peak: float, factor: float, at: tuple[float, ...]
+) -> Schedule:
+    """Multiply by `factor` at each fraction of the training in `at`."""
+    boundaries = {round(fraction * durations.updates): factor for fraction in at}
+    return optax.piecewise_constant_schedule(peak, boundaries)
+
+
+def _per_epoch(durations: Durations, *, peak: float, factor: float) -> Schedule:
+    """Multiply by `factor` after every epoch."""
+    return optax.exponential_decay(
+        peak, durations.updates_per_epoch, factor, staircase=True
+    )

@@ -1,0 +1,104 @@
+"""Paired differences between finished runs, on the same test examples."""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.evals.bootstrap import Interval, resampled
+from medssl_jax.protocols import outcome, predictions
+from medssl_jax.protocols.predictions import (
+    Measure,
+    Predictions,
+    difference_of,
+    main_metric,
+    measures,
+)
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Compare each two of `config.runs`; write results.json and report.html.
+
+    Raises:
+      ConfigError: if there are fewer than two.
+      DataError: if one has no predictions, or of other examples than the first.
+    """
+    began = time.time()
+    folders = [Path(folder) for folder in config.runs]
+    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
+        given = ", ".join(map(str, folders)) or "none"
+        text = f"config.runs names {given}; it takes two different run folders or more"
+        raise ConfigError(f"{text}: --config.runs=\"('runs/a', 'runs/b')\"")
+    if jax.process_index() != 0:
+        return
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    read = (predictions.read(folder) for folder in folders)
+    runs = predictions.aligned(dict(zip(names, read, strict=True)))
+    results = compare(runs, seed=config.seed)
+    facts = {"data": {"test": outcome.counted(runs[names[0]])}}
+    outcome.finish(config, workdir, results, facts, began)
+
+
+def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
+    """Return what results.json holds of runs that are aligned."""
+    first = next(iter(runs.values()))
+    measured = {name: measures(each) for name, each in runs.items()}
+    whole = np.arange(len(first.names))
+    values, rows = {}, []
+    for metric in measures(first):
+        for one, other in itertools.combinations(runs, 2):
+            pair = measured[one][metric], measured[other][metric]
+            gain = difference(*pair, first, seed=seed)
+            rows.append(
+                [metric, one, other, *(value(whole) for value in pair), shown(gain)]
+            )
+            values[f"{metric}: {one} - {other}"] = gain._asdict()
+    table = {
+        "title": "Paired differences",
+        "note": f"{len(whole)} test examples; 95 % intervals by bootstrap over "
+        "patients, both runs on the same ones; * leaves out 0.",
+        "columns": ["metric", "first", "second", "of first", "of second", "difference"],
+        "rows": rows,
+    }
+    main = next((row for row in rows if row[0] == main_metric(first)), rows[0])
+    gain = main[-1].removesuffix(" *")
+    return {
+        "headline": f"{main[0]} of {main[1]} - {main[2]}: {gain}.",
+        "tables": [table],
+        "roc": _roc(runs),
+        "values": values,
+    }
+
+
+def difference(
+    first: Measure, second: Measure, on: Predictions, *, seed: int
+) -> Interval:
+    """Return first - second with its interval over the patients of `on`."""
+    paired = difference_of(first, second)
+    return resampled(paired, len(on.names), groups=on.patients, seed=seed)
+
+
+def shown(gain: Interval) -> str:
+    """Write a difference, saying so where its interval leaves out 0."""
+    apart = " *" if gain.low > 0 or gain.high < 0 else ""
+    return f"{gain.text(signed=True)}{apart}"
+
+
+def _roc(runs: Mapping[str, Predictions]) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "name": name,
+            "labels": each.labels.tolist(),
+            "scores": each.probabilities[:, 1].tolist(),
+        }
+        for name, each in runs.items()
+        if not each.findings and each.probabilities.shape[1] == 2
+    ]

@@ -1,0 +1,127 @@
+"""An experiment inside a protocol: a run in a folder of its own, done once."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from medssl_jax.commands import train
+from medssl_jax.errors import ConfigError, Diverged
+from medssl_jax.run import provenance
+from medssl_jax.run.checkpoint import check_same_config
+
+_RESULTS = "results.json"
+
+
+def load(beside: str, name: str) -> ConfigDict:
+    """Return the config that `name`, "FILE:VARIANT", means in the folder of `beside`.
+
+    Raises:
+      ValueError: if there is no such file, or no such variant of it.
+    """
+    file, _, variant = name.partition(":")
+    path = Path(beside).with_name(f"{file}.py")
+    if not path.is_file():
+        raise ValueError(f"unknown experiment {file!r}: no {path}")
+    spec = importlib.util.spec_from_file_location(f"_experiment_{file}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant) if variant else module.get_config()
+
+
+def vary(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """Return a copy with other values in some fields, which are named with dots.
+
+    Raises:
+      ConfigError: if there is no such field.
+    """
+    varied = ConfigDict(provenance.plain(config))
+    with varied.ignore_type():  # 0 may become 1e-5
+        for field, value in changes.items():
+            *parents, leaf = field.split(".")
+            part = varied
+            for parent in parents:
+                part = part.get(parent, {})
+            if leaf not in part:
+                raise ConfigError(f"config.experiment has no field {field} to vary")
+            part[leaf] = value
+    return varied
+
+
+def prepare(config: ConfigDict, workdir: Path) -> ConfigDict:
+    """Return the experiment of a protocol: one split, one cache for all its runs.
+
+    What was compiled is kept in the protocol's folder too, unless JAX was told where:
+    its runs differ in little.
+
+    Raises:
+      ConfigError: if the experiment is no training, or is to be repeated less than
+        once.
+    """
+    experiment = config.experiment
+    if config.repeats < 1:
+        raise ConfigError(f"config.repeats is {config.repeats}; use 1 or more")
+    if experiment.command != "train":
+        raise ConfigError(f"config.experiment is no training: {experiment.command}")
+    if jax.config.jax_compilation_cache_dir is None:
+        compiled = str(workdir.absolute() / "compiled")
+        jax.config.update("jax_compilation_cache_dir", compiled)
+    if experiment.data.get("split_seed") is None:
+        experiment = vary(experiment, {"data.split_seed": experiment.seed})
+    return experiment
+
+
+def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, Any]:
+    """Train in `folder` unless it is done; return what results.json holds.
+
+    A run that was killed goes on. One that diverges is done too: its results have
+    `diverged`, the reason, and no values. A relative `data.cache` lies in the folder
+    `within`, of the protocol, so that volumes are prepared once.
+
+    Raises:
+      ConfigError: if the folder holds a run with another config.
+      UserError: if config, data or disk do not allow it.
+    """
+    changes = {"name": f"{config.name}/{folder.relative_to(within).as_posix()}"}
+    cache = config.data.cache
+    if cache and not os.path.isabs(cache):  # stays so: the folder may be moved
+        changes["data.cache"] = os.path.relpath(within / cache, folder)
+    config = vary(config, changes)
+    if (found := _finished(config, folder)) is not None:
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    if jax.process_index() == 0:
+        print(f"\n{folder}", flush=True)
+    try:
+        train.run(config, folder)
+    except Diverged as error:
+        outcome = {"headline": f"Diverged: {error}", "diverged": str(error)}
+        if jax.process_index() == 0:
+            print(outcome["headline"], flush=True)
+            provenance.write(folder / _RESULTS, outcome)
+        return outcome
+    return _json(folder / _RESULTS)
+
+
+def has_results(folder: Path) -> bool:
+    """Return whether a run in that folder came to its results."""
+    return (folder / _RESULTS).exists()
+
+
+def _finished(config: ConfigDict, folder: Path) -> Mapping[str, Any] | None:
+    if not has_results(folder):
+        return None
+    before = provenance.flat(ConfigDict(_json(folder / "config.json")))
+    check_same_config(before, provenance.flat(config), folder / "checkpoints")
+    results = _json(folder / _RESULTS)
+    reported = (folder / "report.html").exists()  # the last thing that a run writes
+    return results if reported or "diverged" in results else None
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,278 @@
+"""How many labels an initialisation needs: the same subsets for each of several."""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from medssl_jax.errors import ConfigError, UserError
+from medssl_jax.evals.bootstrap import Interval, resampled
+from medssl_jax.protocols import convergence, outcome, predictions
+from medssl_jax.protocols.compare import difference, shown
+from medssl_jax.protocols.experiment import complete, has_results, prepare, vary
+from medssl_jax.protocols.predictions import (
+    Measure,
+    Predictions,
+    main_metric,
+    mean_of,
+    measures,
+)
+from medssl_jax.saved import encoder
+
+
+class Place(NamedTuple):
+    """Where a run stands among those of the protocol."""
+
+    fraction: float
+    initialisation: str
+    seed: int
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Fine-tune on each fraction of the labels, from each initialisation, by seed.
+
+    Of one seed the subsets are nested, and the same for each initialisation; so are
+    validation and test examples, of all seeds (`data.split_seed`). Every run has the
+    experiment's number of updates, whatever the fraction: fewer labels are not also
+    shorter training, and the checkpoint of the lowest validation loss is tested.
+    Runs that are finished are not made again. Encoders are looked at before the first.
+
+    Raises:
+      UserError: if config, data or disk do not allow it, or a run diverges.
+    """
+    began = time.time()
+    experiment = prepare(config, workdir)
+    starts = _starts(config.initialisations)
+    fractions = sorted(set(config.fractions))
+    seeds = [experiment.seed + i for i in range(config.repeats)]
+    folders = {
+        # seeds first: what is there after a stop is a whole curve
+        Place(fraction, name, seed): workdir / "runs" / name / f"{fraction:g}/{seed}"
+        for seed, fraction, name in itertools.product(seeds, fractions, starts)
+    }
+    to_make = {p.initialisation for p, at in folders.items() if not has_results(at)}
+    for name in sorted(to_make):
+        encoder.check_start(starts[name], experiment.model.to_dict())
+    for (fraction, name, seed), folder in folders.items():
+        one = vary(
+            experiment,
+            {
+                "seed": seed,
+                "init_from": starts[name],
+                "data.label_fraction": float(fraction),
+            },
+        )
+        found = complete(one, folder, within=workdir)
+        if "diverged" in found:
+            text = f"{folder} diverged: {found['diverged']}"
+            raise UserError(f"{text} (choose a rate with configs/grid.py)")
+    if jax.process_index() != 0:
+        return
+    runs = _read(folders)
+    used = {place: outcome.labels_used(f) for place, f in folders.items()}
+    results = summarise(runs, used, seed=experiment.seed)
+    by_seed: dict[tuple[float, str], list[Path]] = {}
+    for place, folder in folders.items():
+        by_seed.setdefault(place[:2], []).append(folder)
+    metric = main_metric(next(iter(runs.values())))
+    if found := convergence.table(by_seed, metric):
+        results["tables"].append(found)
+    outcome.write_csv(workdir / "label_efficiency.csv", _rows(runs, used))
+    facts = outcome.facts_of(list(folders.values()))
+    outcome.finish(config, workdir, results, facts, began)
+
+
+def summarise(
+    runs: Mapping[Place, Predictions],
+    used: Mapping[Place, tuple[int, int | None]],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what results.json holds.
+
+    Intervals speak of other test patients, with the training runs as they are: the
+    mean over seeds of the metric (or of its paired difference) is taken anew on each
+    bootstrap resample. Deviations speak of other seeds and subsets.
+    """
+    study = _study(runs, seed)
+    means, gains, values = [], [], {}
+    for fraction in study.fractions:
+        share = f"{100 * fraction:g} %"
+        row = [share, _range(used[p][0] for p in used if p.fraction == fraction)]
+        for name in study.names:
+            mean = _mean(study, fraction, name)
+            each = _of(study.scores, fraction, name)
+            spread = outcome.mean_and_deviation(each)
+            row.append(f"{spread} ({mean.low:.3f} to {mean.high:.3f})")
+            values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
+        means.append(row)
+        for pair in itertools.combinations(study.names, 2):
+            gain, cells = _gain(study, fraction, *pair)
+            gains.append([share, *cells])
+            name = " - ".join(pair)
+            values[f"{study.metric}, {name}, {fraction:g}"] = gain._asdict()
+    return {
+        "headline": _headline(study, gains, means),
+        "tables": [
+            _means_table(study, means),
+            *([_gains_table(study, gains)] if gains else []),
+        ],
+        "roc": [],
+        "values": values,
+        "label_curves": {
+            "metric": study.metric,
+            "curves": [_curve(study, name) for name in study.names],
+        },
+    }
+
+
+class _Study(NamedTuple):
+    """Runs on the same test examples, measured by one metric.
+
+    measured: by place, the metric on any of the examples; scores: on all of them.
+    """
+
+    first: Predictions
+    metric: str
+    fractions: Sequence[float]
+    names: Sequence[str]
+    measured: Mapping[Place, Measure]
+    scores: Mapping[Place, float]
+    seed: int
+
+
+def _study(runs: Mapping[Place, Predictions], seed: int) -> _Study:
+    first = next(iter(runs.values()))
+    metric = main_metric(first)
+    measured = {place: measures(each)[metric] for place, each in runs.items()}
+    whole = np.arange(len(first.names))
+    return _Study(
+        first,
+        metric,
+        sorted({place.fraction for place in runs}),
+        list(dict.fromkeys(place.initialisation for place in runs)),
+        measured,
+        {place: one(whole) for place, one in measured.items()},
+        seed,
+    )
+
+
+def _mean(study: _Study, fraction: float, name: str) -> Interval:
+    return resampled(
+        mean_of(_of(study.measured, fraction, name)),
+        len(study.first.names),
+        groups=study.first.patients,
+        seed=study.seed,
+    )
+
+
+def _gain(
+    study: _Study, fraction: float, one: str, other: str
+) -> tuple[Interval, list[str]]:
+    """Return one - other with its interval, and the row of cells that tells it."""
+    pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
+    gain = difference(*pair, study.first, seed=study.seed)
+    by_seed = np.subtract(
+        _of(study.scores, fraction, one), _of(study.scores, fraction, other)
+    )
+    deviation = outcome.mean_and_deviation(by_seed.tolist())
+    better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
+    return gain, [f"{one} - {other}", deviation, better, shown(gain)]
+
+
+def _curve(study: _Study, name: str) -> dict[str, Any]:
+    scores = [_of(study.scores, fraction, name) for fraction in study.fractions]
+    return {"name": name, "fractions": study.fractions, "scores": scores}
+
+
+def _starts(initialisations: Sequence[str]) -> dict[str, str]:
+    """Read "NAME=PATH" entries; an empty path is random weights."""
+    starts: dict[str, str] = {}
+    for entry in initialisations:
+        name, equals, path = entry.partition("=")
+        if not (name and equals) or "/" in name or name in starts:
+            raise ConfigError(
+                f"config.initialisations has {entry!r}: write NAME=PATH, each name "
+                "once and without '/', or NAME= for random weights"
+            )
+        if path in starts.values():
+            (other,) = (n for n, known in starts.items() if known == path)
+            raise ConfigError(
+                f"config.initialisations: {other} and {name} are both {path!r}; give "
+                "a run, an encoder, or nothing after the = for random weights"
+            )
+        starts[name] = path
+    if not starts:
+        raise ConfigError("config.initialisations is empty; list NAME=PATH")
+    return starts
+
+
+def _read(folders: Mapping[Place, Path]) -> dict[Place, Predictions]:
+    by_folder = {str(folder): predictions.read(folder) for folder in folders.values()}
+    together = predictions.aligned(by_folder)
+    return {place: together[str(folder)] for place, folder in folders.items()}
+
+
+def _of(by_place: Mapping[Place, Any], fraction: float, name: str) -> list[Any]:
+    """Return the seeds' values of one fraction and initialisation, in one order."""
+    return [v for p, v in by_place.items() if p[:2] == (fraction, name)]
+
+
+def _rows(runs, used) -> list[dict[str, Any]]:
+    rows = []
+    for place, each in runs.items():
+        examples, patients = used[place]
+        whole = np.arange(len(each.names))
+        scores = {name: one(whole) for name, one in measures(each).items()}
+        known = {"training_examples": examples, "training_patients": patients}
+        rows.append({**place._asdict(), **known, **scores})
+    return rows
+
+
+def _range(counts) -> str:
+    counts = list(counts)
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _headline(study, gains, means) -> str:
+    if not gains:
+        share, _, mean, *_ = means[0]
+        return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
+    against_last = f"{study.names[0]} - {study.names[-1]}"
+    share, pair, *_, gain = next(row for row in gains if row[1] == against_last)
+    gain = gain.removesuffix(" *")
+    return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
+
+
+def _means_table(study, rows) -> dict[str, Any]:
+    seeds = len({place.seed for place in study.scores})
+    return {
+        "title": f"Test {study.metric} by share of the labels",
+        "note": f"{len(study.first.names)} test examples; mean and deviation over "
+        f"{seeds} seeds, each with its own subset of the labels; in brackets the 95 % "
+        "interval of that mean, by bootstrap over test patients.",
+        "columns": ["labels", "examples", *study.names],
+        "rows": rows,
+    }
+
+
+def _gains_table(study, rows) -> dict[str, Any]:
+    return {
+        "title": f"Paired differences of test {study.metric}",
+        "note": "The same subset and seed on both sides. The interval is of the mean "
+        "difference over seeds, by bootstrap over test patients; * leaves out 0.",
+        "columns": [
+            "labels",
+            "of",
+            "mean ± deviation over seeds",
+            "seeds above 0",
+            "difference (95 % interval)",
+        ],
+        "rows": rows,
+    }

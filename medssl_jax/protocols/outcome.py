@@ -1,0 +1,89 @@
+"""What a protocol leaves in its folder, beside the runs that it made or read."""
+
+import csv
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.protocols.predictions import Predictions
+from medssl_jax.report.build import build as build_report
+from medssl_jax.report.protocols import SECTIONS
+from medssl_jax.run import provenance
+
+_FACTS = {"data": {}, "durations": {}, "parameters": None}
+
+
+def finish(
+    config: ConfigDict,
+    workdir: Path,
+    results: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    began: float,
+) -> None:
+    """Write config, run.json, results and report; say what came out.
+
+    Args:
+      facts: what run.json holds beside the command: `data`, `durations`, `parameters`.
+      began: seconds since the epoch, of this call: an earlier one's are not in it.
+    """
+    provenance.write(workdir / "config.json", provenance.plain(config))
+    ran = provenance.provenance(config.name, began) | _FACTS | dict(facts)
+    provenance.write(workdir / "run.json", ran | {"seconds": time.time() - began})
+    provenance.write(workdir / "results.json", results)
+    report = build_report(workdir, sections=SECTIONS)
+    for table in results["tables"]:
+        print(f"\n{provenance.text_table(table)}")
+    print(f"\n{results['headline']}\n\nreport: {report}")
+
+
+def facts_of(folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the facts of runs that share their data and their length."""
+    runs = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    each = {f"{name}, each": value for name, value in runs[-1]["durations"].items()}
+    durations = {"runs": len(runs), **each}
+    seconds = sum(run.get("seconds", 0) for run in runs)
+    durations["seconds of all runs"] = round(seconds)
+    data, parameters = runs[-1]["data"], runs[-1]["parameters"]
+    return {"data": data, "durations": durations, "parameters": parameters}
+
+
+def labels_used(folder: Path) -> tuple[int, int | None]:
+    """Return how many training examples and patients a run had; None is not known."""
+    data = json.loads((folder / "run.json").read_text())["data"][TRAIN]
+    return data["distinct"], data["patients"]
+
+
+def counted(run: Predictions) -> dict[str, Any]:
+    """Count test examples as run.json counts a source's."""
+    one_each = Counter(run.labels.tolist()) if not run.findings else None
+    return {
+        "count": len(run.names),
+        "patients": None if run.patients is None else len(set(run.patients)),
+        "label_counts": one_each and {str(k): one_each[k] for k in sorted(one_each)},
+        "repeated_frames": None,
+    }
+
+
+def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:
+    """Write `.812 ± .010`; one value has no deviation."""
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that share their fields, whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    with draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    draft.replace(path)

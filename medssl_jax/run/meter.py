@@ -1,0 +1,107 @@
+"""Steps become log lines: losses averaged, throughput, the wait for data, the guard."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.run.guard import Guard
+from medssl_jax.run.log import Logger
+from medssl_jax.run.task import Task
+
+_IN_FLIGHT = 2  # steps that the host may be ahead of the device
+_SETTLED = 0.1  # of the run; before, what looks stuck may only be slow
+
+
+class Meter:
+    """Take each step's metrics as they arrive, and log every `every_steps`.
+
+    Metrics are read two steps late, so the device always has work; `drain` reads the
+    rest. A run that waits for data shows it in `data_wait`, a share of the time.
+    """
+
+    def __init__(self, task: Task, logger: Logger, first_step: int, every_steps: int):
+        self._task = task
+        self._logger = logger
+        self._every = every_steps
+        self._guard = Guard()
+        self._pending = deque()
+        self._repeated = {}  # example -> frames that it lacked
+        self._window = []
+        self._told = ""
+        self._waited = 0.0
+        self._began = time.perf_counter()
+        self._from_step = first_step
+
+    def take(self, step: int, metrics: Mapping, batch: Mapping, waited: float) -> None:
+        """Take the metrics, still on the device, of micro-batch `step` (from 0)."""
+        for index, count in zip(batch["index"], batch["repeated_frames"], strict=True):
+            if count:
+                self._repeated[int(index)] = int(count)
+        self._waited += waited
+        self._pending.append((step, metrics, batch["index"]))
+        if len(self._pending) > _IN_FLIGHT:
+            self._read(*self._pending.popleft())
+
+    def drain(self) -> None:
+        """Wait for the steps under way."""
+        while self._pending:
+            self._read(*self._pending.popleft())
+
+    def pause(self) -> float:
+        """Return now: time until `resume(now)` is not training's."""
+        self.drain()
+        return time.perf_counter()
+
+    def resume(self, paused_at: float) -> None:
+        """Leave out the time since `pause`."""
+        self._began += time.perf_counter() - paused_at
+
+    def counts(self) -> dict[str, int]:
+        """Return what the report tells of the data: short volumes, skipped steps."""
+        return {
+            "repeated_frames": len(self._repeated),
+            "skipped_micro_batches": self._guard.total,
+        }
+
+    def _read(self, step: int, metrics: Mapping, indices: np.ndarray) -> None:
+        metrics = jax.device_get(metrics)
+        source = self._task.sources[TRAIN]
+        self._guard.see(metrics, step, [source.name(int(i)) for i in indices])
+        self._window.append(metrics)
+        done = step + 1
+        if done % self._every == 0 or done == self._task.durations.steps:
+            self._log(done)
+
+    def _log(self, done: int) -> None:
+        now = time.perf_counter()
+        seconds, steps = now - self._began, done - self._from_step
+        durations = self._task.durations
+        update = int(self._window[-1]["update"])
+        means = {
+            name: float(np.mean([metrics[name] for metrics in self._window]))
+            for name in self._window[0].keys() - {"update", "skipped"}
+        }
+        rate = steps * durations.micro_batch_size / seconds
+        line = {
+            "update": update,
+            "epoch": durations.epoch(done),
+            "lr": float(self._task.learning_rate(max(update - 1, 0))),
+            **means,
+            "skipped": int(sum(metrics["skipped"] for metrics in self._window)),
+            "clips_per_second": rate,
+            "data_wait": self._waited / seconds,
+        }
+        if verdict := self._task.method.verdict(means):
+            line["verdict"] = verdict
+            if done >= _SETTLED * durations.steps and verdict != self._told:
+                print(f"warning: {verdict}", file=sys.stderr, flush=True)
+                self._told = verdict
+        self._logger.log(done, line)
+        self._logger.progress(done, loss=means["loss"], clips_per_second=rate)
+        self._window, self._waited = [], 0.0
+        self._began, self._from_step = now, done

@@ -1,0 +1,208 @@
+"""What is written down about a run, for its report and for whoever repeats it."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from medssl_jax.data.order.mixture import Mixture, known_patients
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.data.source import (
+    ABSENT,
+    PRESENT,
+    UNLABELLED,
+    Source,
+    Subset,
+    has_findings,
+)
+from medssl_jax.optim.durations import Durations
+from medssl_jax.report.blocks import cell
+
+_PACKAGES = (
+    "medssl_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "scikit-learn",
+)
+_AT_ONCE = 1 << 20  # labels
+
+
+def flat(config: ConfigDict) -> dict[str, Any]:
+    """Return the config as dotted field -> JSON value."""
+
+    def items(prefix: str, value: Any):
+        if isinstance(value, Mapping) and value:
+            for name, inner in value.items():
+                yield from items(f"{prefix}.{name}" if prefix else name, inner)
+        else:
+            yield prefix, value
+
+    return json.loads(json.dumps(dict(items("", plain(config)))))
+
+
+def plain(config: Any) -> Any:
+    """Return a config as dicts, also where a sequence holds some.
+
+    (None,) is how a flag sets a tuple to None.
+    """
+    if config == (None,):
+        return None
+    if isinstance(config, Mapping | ConfigDict):
+        return {name: plain(value) for name, value in config.items()}
+    if isinstance(config, tuple | list):
+        return type(config)(map(plain, config))
+    return config
+
+
+def describe(
+    config: ConfigDict, sources: Mapping[str, Source], durations: Durations
+) -> dict[str, Any]:
+    """Return what ran: command, versions, devices, data, durations."""
+    facts = provenance(config.name, time.time())
+    facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
+    return facts | {
+        "data": {role: summary(source) for role, source in sources.items()},
+        "durations": {
+            "epochs": durations.epochs,
+            "updates": durations.updates,
+            "micro-batches": durations.steps,
+            "samples per update": durations.batch_size,
+            "samples per micro-batch": durations.micro_batch_size,
+            "accumulation": durations.accumulation,
+        },
+    }
+
+
+def provenance(name: str, began: float) -> dict[str, Any]:
+    """Return what is known of any command: its line, versions and devices.
+
+    `began` is in seconds since the epoch.
+    """
+    devices = jax.devices()
+    return {
+        "name": name,
+        "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+        "devices": {
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
+            "processes": jax.process_count(),
+        },
+    }
+
+
+def finish(
+    path: Path,
+    params: PyTree,
+    *,
+    seconds: float,
+    repeated_frames: int,
+    skipped_micro_batches: int,
+) -> None:
+    """Add to what `describe` wrote how the run went."""
+    run = json.loads(path.read_text(encoding="utf-8"))
+    run["seconds"] = seconds
+    run["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
+    run["durations"]["micro-batches left out, not finite"] = skipped_micro_batches
+    run["data"][TRAIN]["repeated_frames"] = repeated_frames
+    write(path, run)
+
+
+def summary(source: Source) -> dict[str, Any]:
+    """Count a source's examples, patients and labels; None is not known."""
+    found: dict[str, Any] = {
+        "count": len(source),
+        "distinct": _distinct(source),
+        "patients": None,
+        "label_counts": None,
+        "repeated_frames": None,
+    }
+    if (patients := known_patients(source)) is not None:
+        found["patients"] = len(patients)
+    if source.labels is not None:
+        found["label_counts"] = _label_counts(source)
+    return found
+
+
+def _distinct(source: Source) -> int:
+    """Count examples, each once; only a subset can repeat some."""
+    if isinstance(source, Subset):
+        return len(np.unique(source.indices))
+    if isinstance(source, Mixture):
+        return sum(map(_distinct, source.parts))
+    return len(source)
+
+
+def _label_counts(source: Source) -> dict[str, int]:
+    """Count classes, or what is known of each finding."""
+    if has_findings(source):
+        marks = {"present": PRESENT, "absent": ABSENT, "unknown": UNLABELLED}
+        return {
+            f"{name} {word}": counts[mark]
+            for column, name in enumerate(source.label_names)
+            for counts in [_counts(source, column)]
+            for word, mark in marks.items()
+            if word == "present" or counts[mark]
+        }
+    counts = _counts(source)
+    unlabelled = counts.pop(UNLABELLED, 0)
+    found = {str(k): counts[k] for k in sorted(counts)}
+    return found | ({"none": unlabelled} if unlabelled else {})
+
+
+def _counts(source: Source, column: int | None = None) -> Counter[int]:
+    """Count the marks, of findings those of one; of few examples at a time.
+
+    For labels can be a mapped file, and a mixture's no array at all.
+    """
+    if isinstance(source, Mixture):
+        return sum((_counts(part, column) for part in source.parts), Counter())
+    if source.labels is None:
+        return Counter({UNLABELLED: len(source)})
+    labels, counts = np.asarray(source.labels), Counter()
+    labels = labels if column is None else labels[:, column]
+    for start in range(0, len(labels), _AT_ONCE):
+        piece = np.unique(labels[start : start + _AT_ONCE], return_counts=True)
+        counts.update(dict(zip(*(part.tolist() for part in piece), strict=True)))
+    return counts
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    draft.replace(path)
+
+
+def text_table(table: Mapping[str, Any]) -> str:
+    """Lay out a table of results.json for a terminal."""
+    rows = [
+        [cell(value) for value in row] for row in (table["columns"], *table["rows"])
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    rule = "  ".join("-" * w for w in widths)
+    return "\n".join([table["title"], lines[0], rule, *lines[1:], table["note"]])

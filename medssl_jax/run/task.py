@@ -1,0 +1,250 @@
+"""What a config stands for: sources, method, optimizer and evaluator of one run."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from medssl_jax import optim, resolve
+from medssl_jax.data import energies
+from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
+from medssl_jax.data.order.sampler import Sampler, sampler
+from medssl_jax.data.pipeline import Draw
+from medssl_jax.data.source import Source
+from medssl_jax.errors import ConfigError
+from medssl_jax.evals.base import Context, Evaluator
+from medssl_jax.evals.labels import check_known
+from medssl_jax.methods.base import Method
+from medssl_jax.models.network import starting_from
+from medssl_jax.optim import schedules
+from medssl_jax.optim.durations import Durations
+from medssl_jax.run.provenance import plain
+from medssl_jax.saved import encoder
+from medssl_jax.step.parallel import AXIS
+from medssl_jax.step.state import TrainState, init_state, to_unit
+from medssl_jax.views.compose import compose
+
+_HOST = (
+    "shape",
+    "spacing_mm",
+    "resize",
+    "window",
+    "percentiles",
+    "window_hu",
+    "frames",
+)
+_LOADER = ("workers", "on_error", "cache", "balance", "sampler")
+_LABELS = ("label_fraction", "split_seed", "known_labels")  # where labels are learnt
+
+
+class Task(NamedTuple):
+    """All that the loop needs of a config.
+
+    init: () -> the first state, on this process's first device; the same every time.
+    spec: of the encoder that the run exports.
+    """
+
+    sources: Mapping[str, Source]
+    sampler: Sampler
+    draw: Draw
+    durations: Durations
+    learning_rate: schedules.Schedule
+    method: Method
+    tx: optax.MultiSteps
+    init: Callable[[], TrainState]
+    evaluator: Evaluator
+    spec: Mapping[str, Any]
+
+
+def build(config: ConfigDict, workdir: Path) -> Task:
+    """Open the data and build everything that the config names.
+
+    Raises:
+      ConfigError: if a name or setting is unknown or does not fit; it names the field.
+      DataError: if the data cannot be used.
+    """
+    data = plain(config.data)
+    host = _call("data", HostTransform, {field: data.pop(field) for field in _HOST})
+    loader = {field: data.pop(field) for field in _LOADER}
+    loader.pop("workers")
+    order = loader.pop("sampler")
+    loader |= {field: data.pop(field) for field in _LABELS if field in data}
+    sources = roles.sources(
+        data,
+        plain(config.splits),
+        prepare=host.prepare,
+        seed=config.seed,
+        folder=workdir,
+        **loader,
+    )
+    rows = sampler(
+        order,
+        sources[roles.TRAIN],
+        batch_size=config.micro_batch_size,
+        seed=config.seed,
+    )
+    durations = Durations(
+        len(rows),
+        config.batch_size,
+        config.micro_batch_size,
+        config.train_epochs,
+    )
+    measure = functools.partial(
+        energies.reference_energies,
+        sources[roles.TRAIN],
+        host.draw,
+        seed=config.seed,
+    )
+    views = energies.fill(config.views.to_dict(), measure, workdir)
+    make_method = _method_maker(config, views, durations)
+    backbone = encoder.backbone(
+        config.model.to_dict(), dtype=_dtype(config.precision), axis_name=AXIS
+    )
+    method = make_method(backbone)
+    _check_data(method, rows, sources[roles.TRAIN])
+    learning_rate = _call(
+        "schedule", schedules.schedule, config.schedule.to_dict(), durations
+    )
+    tx = _call(
+        "optimizer",
+        optim.optimizer,
+        config.optimizer.to_dict(),
+        durations,
+        learning_rate,
+        frozen=method.frozen,
+    )
+    example = host.draw(sources[roles.TRAIN][0], None)["image"][None]
+    init = _init(config, make_method, backbone, tx, example)
+    spec = {
+        "model": config.model.to_dict(),
+        "view": views["eval"],
+        "host": {field: config.data.to_dict()[field] for field in _HOST},
+        "provenance": {"run": config.name, "method": config.method.to_dict()},
+    }
+    context = Context(
+        method=method,
+        predict=_predict(method),
+        sources=sources,
+        draw=host.draw,
+        batch_size=config.micro_batch_size,
+        spec=spec,
+        untrained=lambda: _encoder_of(method, init()),
+        workdir=workdir,
+        seed=config.seed,
+        init_from=config.init_from,
+    )
+    return Task(
+        sources=sources,
+        sampler=rows,
+        draw=host.draw,
+        durations=durations,
+        learning_rate=learning_rate,
+        method=method,
+        tx=tx,
+        init=init,
+        evaluator=_named("evaluation", "medssl_jax.evals", config.evaluation, context),
+        spec=spec,
+    )
+
+
+def accumulation_warning(method: Method, durations: Durations) -> str:
+    """Say what accumulation does not add to; "" where there is nothing to say."""
+    if not method.in_batch or durations.accumulation == 1:
+        return ""
+    return (
+        f"batch_size {durations.batch_size} is accumulated from micro-batches of "
+        f"{durations.micro_batch_size}, and {method.in_batch} come from one "
+        "micro-batch only: this is not training with the large batch. Set "
+        "micro_batch_size to batch_size, over more devices if need be"
+    )
+
+
+def _check_data(method: Method, rows: Sampler, train: Source) -> None:
+    """Refuse data that the method cannot use: their rows' turns, their labels."""
+    if method.modalities and method.modalities != rows.modalities:
+        has = ", ".join(rows.modalities) or "none"
+        raise ConfigError(
+            f"method.modalities are {', '.join(method.modalities)}, and those that "
+            f"data.sampler takes turns between are {has}: give both the same names, in "
+            "the order of config.data.sources, and data.sampler 'modalities'"
+        )
+    if any(method.learns):
+        check_known(train, *method.learns)
+
+
+def _method_maker(config, views, durations):
+    return functools.partial(
+        _named,
+        "method",
+        "medssl_jax.methods",
+        config.method,
+        views={name: compose(ops) for name, ops in views.items()},
+        durations=durations,
+        axis_name=AXIS,
+        dtype=_dtype(config.precision),
+    )
+
+
+def _init(config, make_method, backbone, tx, example):
+    """Return () -> state; pretrained variables are an argument, not a constant."""
+    given = None
+    if config.init_from:
+        model, shape = config.model.to_dict(), example.shape[1:]
+        given = encoder.initial_variables(config.init_from, model, shape)
+    label = np.zeros(1, np.int32)
+
+    @jax.jit
+    def make(key, given):
+        start = backbone if given is None else starting_from(backbone, given)
+        batch = {"image": jnp.asarray(example), "label": label}
+        return init_state(make_method(start), tx, key, batch)
+
+    return lambda: make(jax.random.key(config.seed), given)
+
+
+def _predict(method: Method):
+    if method.predict is None:
+        return None
+    return jax.jit(lambda p, aux, images: method.predict(p, aux, to_unit(images)))
+
+
+def _encoder_of(method: Method, state: TrainState) -> PyTree:
+    return method.encoder(state.params, state.aux)
+
+
+def _named(field: str, package: str, settings: ConfigDict, *args, **kwargs):
+    settings = settings.to_dict()
+    factory = resolve.factory(package, settings.pop("name"))
+    return _call(field, factory, settings, *args, **kwargs)
+
+
+def _call(field: str, factory: Callable, settings: Mapping[str, Any], *args, **kwargs):
+    """Call a factory with a config's settings; name the field if they do not fit."""
+    try:
+        return factory(*args, **kwargs, **settings)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ConfigError(f"config.{field}: {error}") from error
+
+
+def _dtype(precision: str) -> DTypeLike:
+    """Return the dtype that models compute in."""
+    on_cpu = jax.default_backend() == "cpu"
+    known = {
+        "auto": jnp.float32 if on_cpu else jnp.bfloat16,
+        "float32": jnp.float32,
+        "bfloat16": jnp.bfloat16,
+    }
+    if precision not in known:
+        raise ConfigError(f"precision {precision!r} is unknown: {', '.join(known)}")
+    return known[precision]

@@ -1,0 +1,219 @@
+"""Predictions of runs, set beside each other and compared in pairs."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy.stats import mannwhitneyu
+from sklearn.metrics import roc_auc_score
+
+from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.protocols import compare, predictions
+from medssl_jax.protocols.predictions import measures
+
+COUNT = 60
+
+
+def write(folder, rows, header):
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return folder
+
+
+def binary(folder, seed, *, skill=1.0, order=None, change=None):
+    """Write predictions on 60 scans of 20 patients."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 2, COUNT)
+    p = 1 / (
+        1 + np.exp(-(skill * labels + np.random.default_rng(seed).normal(size=COUNT)))
+    )
+    rows = [
+        [f"scan-{i}", f"p{i % 20}", labels[i], f"{1 - p[i]:.6g}", f"{p[i]:.6g}"]
+        for i in (range(COUNT) if order is None else order)
+    ]
+    if change is not None:
+        change(rows)
+    header = ["name", "patient", "label", "probability_0", "probability_1"]
+    return write(folder, rows, header)
+
+
+def read_both(*folders):
+    runs = {folder.name: predictions.read(folder) for folder in folders}
+    return predictions.aligned(runs)
+
+
+def test_the_paired_difference_is_that_of_a_plain_bootstrap(tmp_path):
+    order = np.random.default_rng(1).permutation(COUNT)
+    runs = read_both(
+        binary(tmp_path / "a", 1, skill=2.0), binary(tmp_path / "b", 2, order=order)
+    )
+    found = compare.compare(runs, seed=0)["values"]["AUC: a - b"]
+
+    a, b = runs["a"], runs["b"]
+    labels, patients = np.array(a.labels), np.array(a.patients)
+
+    def area(run, drawn):
+        s, y = run.probabilities[drawn, 1], labels[drawn]
+        u = mannwhitneyu(s[y == 1], s[y == 0]).statistic
+        return u / ((y == 1).sum() * (y == 0).sum())
+
+    def gain(drawn):
+        return area(a, drawn) - area(b, drawn)
+
+    rng = np.random.default_rng(5)
+    members = [np.flatnonzero(patients == p) for p in np.unique(patients)]
+    draws = [
+        gain(np.concatenate([members[g] for g in rng.integers(20, size=20)]))
+        for _ in range(2000)
+    ]
+    assert found["value"] == pytest.approx(gain(np.arange(COUNT)), abs=1e-12)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert found["low"] == pytest.approx(low, abs=0.012)
+    assert found["high"] == pytest.approx(high, abs=0.012)
+
+
+def test_a_run_does_not_differ_from_itself_in_another_order(tmp_path):
+    order = np.random.default_rng(1).permutation(COUNT)
+    runs = read_both(binary(tmp_path / "a", 1), binary(tmp_path / "b", 1, order=order))
+    for value in compare.compare(runs, seed=0)["values"].values():
+        assert value == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def _rename(rows):
+    rows[3][0] = "scan-else"
+
+
+def _relabel(rows):
+    rows[3][2] = 1 - rows[3][2]
+
+
+def _move(rows):
+    rows[3][1] = "p19"
+
+
+def _drop(rows):
+    del rows[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            _rename,
+            r"b: lacks the example scan-3 of a \(2 differ\); compare runs on the",
+        ),
+        (_drop, r"b: lacks the example scan-3 of a \(1 differ\)"),
+        (_relabel, "b: gives scan-3 another label than a"),
+        (_move, "b: gives its examples other patients than a"),
+    ],
+)
+def test_other_examples_are_refused_by_name(tmp_path, change, message):
+    a = binary(tmp_path / "a", 1)
+    b = binary(tmp_path / "b", 2, change=change)
+    with pytest.raises(DataError, match=message):
+        read_both(a, b)
+
+
+def _twice(rows):
+    rows[1][0] = rows[0][0]
+
+
+def _text(rows):
+    rows[1][4] = "high"
+
+
+def _nan(rows):
+    rows[1][4] = "nan"
+
+
+def _cut(rows):
+    rows[-1] = rows[-1][:3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_twice, "1 examples are in it twice"),
+        (_text, "could not convert string to float: 'high'"),
+        (_nan, "a probability is not finite"),
+        (_cut, "cannot be read"),
+        (lambda rows: rows.clear(), "it has no rows"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, change, message):
+    folder = binary(tmp_path / "a", 1, change=change)
+    with pytest.raises(DataError, match=rf"a/predictions\.csv: .*{message}"):
+        predictions.read(folder)
+
+
+def test_a_folder_without_predictions_and_a_file_without_a_column_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"holds no predictions\.csv"):
+        predictions.read(tmp_path)
+    write(tmp_path, [["a", 0, 0.1]], ["name", "label", "probability_0"])
+    with pytest.raises(DataError, match="has no column 'patient'"):
+        predictions.read(tmp_path)
+
+
+def findings(folder):
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (COUNT, 3)).astype(object)
+    labels[rng.random((COUNT, 3)) < 0.2] = ""
+    labels[:10, 1] = -1
+    labels[:, 2] = 0  # no positive: no area
+    p = rng.random((COUNT, 3)).round(6)
+    names = ("edema", "effusion", "hernia")
+    header = ["name", "patient"]
+    header += [f"label_{name}" for name in names]
+    header += [f"probability_{name}" for name in names]
+    rows = [[f"s{i}", "", *labels[i], *p[i]] for i in range(COUNT)]
+    return write(folder, rows, header), labels, p
+
+
+def test_findings_are_measured_one_by_one_and_by_their_mean(tmp_path):
+    folder, labels, p = findings(tmp_path)
+    run = predictions.read(folder)
+    assert run.patients is None
+    whole = np.arange(COUNT)
+    found = {name: one(whole) for name, one in measures(run).items()}
+    expected = []
+    for k in (0, 1):
+        known = np.array([label in (0, 1) for label in labels[:, k]])
+        area = roc_auc_score(labels[known, k].astype(int), p[known, k])
+        expected.append(area)
+    assert found["AUC edema"] == pytest.approx(expected[0])
+    assert found["AUC effusion"] == pytest.approx(expected[1])
+    assert np.isnan(found["AUC hernia"])
+    assert found["AUC"] == pytest.approx(np.mean(expected))
+
+
+def test_several_classes_have_the_metrics_of_several_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), COUNT)
+    labels = rng.integers(0, 3, COUNT)
+    rows = [[f"s{i}", f"p{i}", labels[i], *p[i]] for i in range(COUNT)]
+    columns = [f"probability_{k}" for k in range(3)]
+    run = predictions.read(
+        write(tmp_path, rows, ["name", "patient", "label", *columns])
+    )
+    area = measures(run)["AUC"](np.arange(COUNT))
+    assert area == pytest.approx(roc_auc_score(labels, p, multi_class="ovr"))
+
+
+def test_the_command_compares_each_two_runs_and_reports(tmp_path, capsys):
+    runs = [binary(tmp_path / "runs" / name, i) for i, name in enumerate("abc")]
+    config = ConfigDict({"name": "compare", "seed": 0, "runs": tuple(map(str, runs))})
+    out = tmp_path / "out"
+    out.mkdir()
+    compare.run(config, out)
+    results = json.loads((out / "results.json").read_text())
+    pairs = [name for name in results["values"] if name.startswith("AUC")]
+    assert pairs == ["AUC: a - b", "AUC: a - c", "AUC: b - c"]
+    page = (out / "report.html").read_text()
+    assert "Paired differences" in page and "ROC curves" in page
+    assert results["headline"] in capsys.readouterr().out
+    lone = ConfigDict({"name": "compare", "seed": 0, "runs": (str(runs[0]),)})
+    with pytest.raises(ConfigError, match=r"config\.runs names .*two different"):
+        compare.run(lone, out)

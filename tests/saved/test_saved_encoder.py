@@ -1,0 +1,104 @@
+"""An encoder outlives its run."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import medssl_jax
+from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.saved.encoder import Encoder, backbone, initial_variables
+
+MODEL = {
+    "name": "resnet",
+    "ndim": 2,
+    "layers": [1, 1],
+    "block": "basic",
+    "width": 4,
+    "stem": "small",
+}
+SPEC = {"model": MODEL, "view": {"standardise": {}}, "host": {}, "provenance": {}}
+
+
+@pytest.fixture(scope="module")
+def variables():
+    network = backbone(MODEL, dtype=jnp.float32, axis_name=None)
+    return jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+
+
+def test_a_saved_encoder_gives_the_same_features(tmp_path, variables, images):
+    encoder = Encoder(variables, SPEC)
+    encoder.save(tmp_path / "encoder")
+    for path in (tmp_path, tmp_path / "encoder"):
+        loaded = medssl_jax.load_encoder(path)
+        np.testing.assert_array_equal(loaded(images), encoder(images))
+        assert loaded.spec == SPEC
+
+
+def test_features_are_the_network_on_the_standardised_unit_image(variables, images):
+    x = images.astype(np.float64) / 255
+    axes = (1, 2, 3)
+    x = (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
+    network = backbone(MODEL, dtype=jnp.float32, axis_name=None)
+    expected, _ = network.apply(variables, x.astype(np.float32), False)
+    found = Encoder(variables, SPEC)(images)
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
+
+
+def test_an_encoder_of_another_architecture_is_refused_by_field(tmp_path, variables):
+    Encoder(variables, SPEC).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"width is 4 there, 8 in config\.model"):
+        initial_variables(str(tmp_path), MODEL | {"width": 8}, (8, 8, 1))
+    given = initial_variables(str(tmp_path), MODEL, (8, 8, 1))
+    jax.tree.map(np.testing.assert_array_equal, given, variables)
+
+
+def test_a_folder_without_an_encoder_is_named(tmp_path):
+    with pytest.raises(DataError, match="holds no encoder"):
+        medssl_jax.load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "encoder.json"])
+def test_a_truncated_file_is_an_error_that_names_the_folder(tmp_path, variables, name):
+    Encoder(variables, SPEC).save(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match=str(tmp_path)):
+        medssl_jax.load_encoder(tmp_path)
+
+
+def test_another_format_is_refused(tmp_path, variables):
+    Encoder(variables, SPEC).save(tmp_path)
+    path = tmp_path / "encoder.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(DataError, match="format"):
+        medssl_jax.load_encoder(tmp_path)
+
+
+def test_a_run_can_start_from_torchvisions_weights(tmp_path):
+    reference = Path(__file__).parents[1] / "reference" / "torch_r3d18.npz"
+    with np.load(reference, allow_pickle=False) as arrays:
+        tensors = {
+            name.removeprefix("tensors/"): np.ascontiguousarray(arrays[name])
+            for name in arrays
+            if name.startswith("tensors/")
+        }
+        x, features = arrays["x"], arrays["eval/features"]
+    path = tmp_path / "r3d_18.safetensors"
+    save_file(tensors, path)
+    model = MODEL | {"ndim": 3, "layers": [2, 2, 2, 2], "width": 2, "stem": "r3d"}
+    variables = initial_variables(str(path), model, x.shape[1:])
+    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    found, _ = network.apply(variables, x, False)
+    np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="r3d_18.safetensors.*width"):
+        initial_variables(str(path), model | {"width": 4}, x.shape[1:])

@@ -1,0 +1,217 @@
+"""What holds for the step under every method in the package."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.optim.schedules import byol_tau
+from medssl_jax.run.task import accumulation_warning
+from medssl_jax.step.parallel import AXIS, parallel
+from medssl_jax.step.state import make_train_step, to_unit, views_fed
+
+every_method = pytest.mark.parametrize("name", tiny.METHODS)
+
+
+@functools.cache
+def compiled(name, accumulation=2, kind="shard_map", devices=1):
+    step = make_train_step(
+        tiny.method(name), tiny.optimizer(accumulation), seed=3, axis_name=AXIS
+    )
+    on = parallel(kind, jax.devices()[:devices])
+    mapped = on.compile(step)
+
+    def run(state, batch):
+        return mapped(state, on.shard(batch))
+
+    run.mapped = mapped
+    run.replicate = on.replicate
+    return run
+
+
+def train(name, batches, state=None, **kwargs):
+    """Return the states after each batch, on the host, and the last metrics."""
+    run = compiled(name, **kwargs)
+    accumulation = kwargs.get("accumulation", 2)
+    state = run.replicate(state or tiny.state(name, accumulation))
+    states = [jax.device_get(state)]
+    for batch in batches:
+        state, metrics = run(state, batch)
+        states.append(jax.device_get(state))
+    return states, jax.device_get(metrics)
+
+
+def assert_trees_equal(actual, expected, **tolerance):
+    check = functools.partial(np.testing.assert_allclose, **tolerance)
+    jax.tree.map(check, actual, expected)
+
+
+def largest_difference(a, b):
+    return max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), a, b)))
+
+
+def rounding(gradient):
+    """Return what another order of summation may change: it grows with the largest."""
+    return 4e-6 * max(1.0, *(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
+
+
+@every_method
+@pytest.mark.parametrize("kind", ["shard_map", "pmap"])
+def test_eight_devices_equal_one(name, kind):
+    batches = [tiny.batch(seed) for seed in range(2)]
+    one, one_metrics = train(name, batches)
+    many, many_metrics = train(name, batches, kind=kind, devices=8)
+    # after the first micro-batch the accumulator holds the gradient itself
+    gradients = one[1].opt_state.acc_grads, many[1].opt_state.acc_grads
+    close = {"rtol": 1e-4, "atol": rounding(gradients[0])}
+    assert_trees_equal(*gradients, **close)
+    assert_trees_equal(many[-1].params, one[-1].params, **close)
+    assert_trees_equal(many[-1].aux, one[-1].aux, **close)
+    assert_trees_equal(many_metrics, one_metrics, **close)
+
+
+@every_method
+def test_the_step_compiles_once(name):
+    train(name, [tiny.batch(seed) for seed in range(3)])
+    assert compiled(name).mapped._cache_size() == 1
+
+
+@every_method
+def test_params_move_on_the_last_micro_batch_of_an_update(name):
+    states, _ = train(name, [tiny.batch(seed) for seed in range(4)])
+    moved = [
+        largest_difference(a.params, b.params) > 0
+        for a, b in itertools.pairwise(states)
+    ]
+    assert moved == [False, True, False, True]
+
+
+def test_target_moves_only_when_the_optimizer_does():
+    """By tau (1 - tau at the first update), with the params after the update."""
+    states, _ = train("byol", [tiny.batch(seed) for seed in range(4)])
+    targets = [state.aux["target"] for state in states]
+    assert largest_difference(targets[0], targets[1]) == 0
+    assert largest_difference(targets[2], targets[3]) == 0
+    updates = tiny.durations().updates
+    for update, k in enumerate([2, 4]):
+        tau = float(byol_tau(0.9, updates)(update))
+        online = {name: states[k].params[name] for name in targets[0]}
+        expected = jax.tree.map(
+            lambda target, new, tau=tau: tau * target + (1 - tau) * new,
+            targets[k - 1],
+            online,
+        )
+        assert_trees_equal(targets[k], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_no_gradient_reaches_the_target():
+    method = tiny.method("byol", axis_name=None)
+    params, aux = method.init(jax.random.key(0), tiny.batch(0))
+    views = {name: jnp.asarray(tiny.batch(1)["image"]) for name in ("first", "second")}
+
+    def loss(aux):
+        return method.loss(params, aux, views, jax.random.key(0), jnp.int32(0))[0]
+
+    gradient = jax.jit(jax.grad(lambda target: loss({**aux, "target": target})))(
+        aux["target"]
+    )
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+@every_method
+def test_every_micro_batch_gets_its_own_views(name):
+    batch = tiny.batch(0)
+    states, _ = train(name, [batch, batch], accumulation=4)
+    first = states[1].opt_state.acc_grads
+    mean = states[2].opt_state.acc_grads
+    assert largest_difference(first, mean) > 0
+
+
+@every_method
+def test_accumulation_is_the_mean_of_the_micro_batches_gradients(name):
+    batches = [tiny.batch(seed) for seed in range(2)]
+    states, _ = train(name, batches, accumulation=4)
+    method = tiny.method(name, axis_name=None)
+
+    def gradient(state, batch):
+        key = jax.random.fold_in(jax.random.key(3), state.step)
+        keys = jax.random.split(jax.random.split(key)[0], 8)
+        views = jax.vmap(method.views)(keys, batch)
+        loss = functools.partial(method.loss, views=views, key=key, update=jnp.int32(0))
+        return jax.grad(lambda params: loss(params, state.aux)[0])(state.params)
+
+    first, second = map(jax.jit(gradient), states[:2], batches)
+    expected = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+    close = {"rtol": 1e-4, "atol": rounding(expected)}
+    assert_trees_equal(states[2].opt_state.acc_grads, expected, **close)
+
+
+@every_method
+def test_a_micro_batch_that_is_not_finite_changes_nothing(name):
+    bad = tiny.batch(2)
+    bad["image"][3] = np.nan
+    good = [tiny.batch(seed) for seed in range(3)]
+    # in mid-accumulation, and right after an update
+    states, _ = train(name, [good[0], bad, good[1], bad, good[2]])
+    for before, after in ((1, 2), (3, 4)):
+        a, b = states[before], states[after]
+        assert b.step == a.step + 1
+        assert_trees_equal((b.params, b.aux), (a.params, a.aux))
+        assert_trees_equal(b.opt_state.acc_grads, a.opt_state.acc_grads)
+        assert bool(b.opt_state.skip_state["should_skip"])
+    assert int(states[5].opt_state.gradient_step) == 1
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(states[5].params))
+
+
+def test_integers_become_the_unit_interval():
+    np.testing.assert_allclose(to_unit(jnp.uint8([0, 51, 255])), [0, 0.2, 1])
+    half = to_unit(jnp.float16([0.5]))
+    assert half.dtype == jnp.float32 and half == 0.5
+
+
+def test_a_partner_is_cast_as_the_image_and_the_second_view_is_made_of_it():
+    batch = tiny.batch(0)
+    pixels = np.random.default_rng(4).integers(0, 256, batch["image"].shape, np.uint8)
+    method = tiny.method("simclr")
+    fed = jax.jit(functools.partial(views_fed, method, seed=3, step=5, global_size=8))
+    alone, paired = fed(batch), fed({**batch, "partner": pixels})
+    of_partner = fed({"image": np.float32(pixels) / 255})
+    close = functools.partial(np.testing.assert_allclose, atol=1e-6)
+    close(paired["first"], alone["first"])
+    close(paired["second"], of_partner["second"])
+    assert largest_difference(paired["second"], alone["second"]) > 0.1
+
+
+def test_a_batch_without_negatives_is_refused():
+    step = compiled("simclr", accumulation=2)
+    batch = {name: array[:1] for name, array in tiny.batch(0).items()}
+    with pytest.raises(ConfigError, match="micro_batch_size is 1"):
+        step(step.replicate(tiny.state("simclr")), batch)
+
+
+@pytest.mark.parametrize(
+    "name, accumulation, said",
+    [("simclr", 2, "negatives come from one"), ("simclr", 1, ""), ("byol", 2, "")],
+)
+def test_accumulation_is_warned_of_where_it_adds_no_negatives(name, accumulation, said):
+    warning = accumulation_warning(tiny.method(name), tiny.durations(accumulation))
+    assert said in warning and bool(warning) == bool(said)
+    if said:
+        assert "batch_size 16" in warning and "micro-batches of 8" in warning
+
+
+@pytest.mark.parametrize(
+    "setting, named",
+    [
+        ({"layers": 0}, "method.layers is 0"),
+        ({"temperature": 0.0}, "method.temperature is 0"),
+    ],
+)
+def test_settings_that_simclr_cannot_use_are_named(setting, named):
+    with pytest.raises(ConfigError, match=named):
+        tiny.method("simclr", **setting)
