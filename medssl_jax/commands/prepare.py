@@ -101,8 +101,8 @@ def _kind(sources: Mapping[str, Source], prepare: Prepare, on_error: str) -> Kin
     source = sources[TRAIN]
     for i in range(len(source)):
         try:
-            image = prepare(source[i], source.name(i))
-            return kind_of(sources.values(), image)
+            record = prepare(source[i], source.name(i))
+            return kind_of(sources.values(), record)
         except DataError as error:
             if on_error == "raise":
                 raise

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl_jax.data.arrays import load_array
-from medssl_jax.data.source import Record, Source
+from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import DataError, UserError
 
 FORMAT = "1"  # raise it when the same settings come to mean other arrays
@@ -18,18 +18,19 @@ FORMAT = "1"  # raise it when the same settings come to mean other arrays
 
 @dataclass(frozen=True)
 class Cached:
-    """A source of `source`'s images as `prepare` makes them, {"image": (*s, c)}.
+    """A source of `source`'s records as `prepare` makes them.
 
-    They are kept in `folder` as .npy files under a hash of example, file and settings,
-    and mapped into memory from there; nothing of a header is kept. The folder can be
-    shared by runs and worker processes, and be deleted when none uses it. An empty
-    `folder`, or a source without stamps, keeps nothing.
+    They are kept in `folder` as .npy files, one for each field, under a hash of
+    example, file and settings, and mapped into memory from there; nothing of a header
+    is kept. The folder can be shared by runs and worker processes, and be deleted when
+    none uses it. An empty `folder`, or a source without stamps, keeps nothing.
 
-    `prepare` takes a record and its name; its `repr` has to say all its settings.
+    `prepare` takes a record and its name, and returns arrays, `image` and any of
+    `TARGETS`; its `repr` has to say all its settings.
     """
 
     source: Source
-    prepare: Callable[[Record, str], np.ndarray]
+    prepare: Callable[[Record, str], Record]
     folder: str
 
     def __len__(self) -> int:
@@ -38,14 +39,16 @@ class Cached:
     def __getitem__(self, i: int) -> Record:
         stamp = self.stamp(i)
         if not self.folder or not stamp:
-            return {"image": self._prepared(i)}
+            return self._prepared(i)
         path = Path(self.folder) / f"{hashlib.sha256(stamp.encode()).hexdigest()}.npy"
         try:
-            return {"image": load_array(path)}
+            return _read(path)
         except DataError:  # absent, or damaged when the machine went down
-            image = self._prepared(i)
-            _write(path, image)
-            return {"image": image}
+            record = self._prepared(i)
+            for field in (*TARGETS, "image"):  # the last: with it, all are there
+                if field in record:
+                    _write(_of(path, field), record[field])
+            return record
 
     def name(self, i: int) -> str:
         return self.source.name(i)
@@ -68,6 +71,18 @@ class Cached:
 
     def _prepared(self, i):
         return self.prepare(self.source[i], self.name(i))
+
+
+def _read(path: Path) -> Record:
+    targets = {field: _of(path, field) for field in TARGETS}
+    found = {"image": load_array(path)}
+    return found | {
+        field: load_array(of) for field, of in targets.items() if of.exists()
+    }
+
+
+def _of(path: Path, field: str) -> Path:
+    return path if field == "image" else path.with_suffix(f".{field}.npy")
 
 
 def _write(path: Path, image: np.ndarray) -> None:

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl_jax.data.resample import resample
-from medssl_jax.data.resize import check_size, resize
+from medssl_jax.data.draw import Draw
+from medssl_jax.data.resample import resample, resample_nearest
+from medssl_jax.data.resize import check_size, resize, resize_nearest
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError, DataError
 
 _WINDOWS = ("none", "percentiles", "hu")
-_FRAMES = ("random", "contiguous", "all")
 _MAX_CHANNELS = 4
+_MOST_VOXELS = 1000  # of a class
+_MOST_CLASSES = 255  # what a mask of uint8 can name
 
 
 def check(record: Record, name: str) -> Record:
@@ -19,7 +21,9 @@ def check(record: Record, name: str) -> Record:
 
     Raises:
       DataError: if the image is no (rows, columns, c) or (slices, rows, columns, c), is
-        empty, holds NaN or infinities or one value only, or has a senseless spacing.
+        empty, holds NaN or infinities or one value only, or has a senseless spacing;
+        if a mask has another shape or other values than 0 to 255; if a box is empty or
+        leaves the image.
     """
     image = record["image"]
     *spatial, channels = image.shape
@@ -36,6 +40,10 @@ def check(record: Record, name: str) -> Record:
     if low == high:
         text = f"is constant: every voxel is {low}"
         raise DataError(name, f"{text}; data.on_error=skip leaves such files out")
+    if "mask" in record:
+        _check_mask(record["mask"], tuple(spatial), name)
+    if "boxes" in record:
+        _check_boxes(np.asarray(record["boxes"]), len(spatial), name)
     return record
 
 
@@ -84,26 +92,54 @@ class Prepare:
                 text = "data.spacing_mm and data.resize are both set"
                 raise ConfigError(f"{text}: set one of them to None")
 
-    def __call__(self, record: Record, name: str = "an image") -> np.ndarray:
-        """Return (*s, c) uint8, or float16 in [0, 1]; `name` is for errors.
+    def __call__(self, record: Record, name: str = "an image") -> Record:
+        """Return every field that training uses, in the image's new grid.
+
+        image (*s, c) uint8, or float16 in [0, 1]; mask uint8, by its nearest voxels,
+        with `foreground`, some of its voxels (`_foreground`); boxes and planes as they
+        are. `name` is for errors.
 
         Raises:
           ConfigError: if the source knows no spacing to resample from.
-          DataError: if the image has other axes, or does not suit the window.
+          DataError: if the image has other axes, or does not suit the window; if planes
+            are resampled.
         """
         image = np.asarray(record["image"])
         if image.ndim - 1 != self.ndim:
             text = f"has {image.ndim - 1} axes {image.shape[:-1]}, data.shape"
             raise DataError(name, f"{text} has {self.ndim}")
+        if self.spacing_mm is not None and "spacing_mm" not in record:
+            raise ConfigError(
+                "data.spacing_mm is set, but this source knows no spacing of its "
+                "voxels; set it to None"
+            )
+        prepared = {"image": self._windowed(self._image(record, image), name)}
+        if "mask" in record:
+            mask = self._mask(record)
+            prepared |= {"mask": mask, "foreground": _foreground(mask, self.ndim)}
+        if "boxes" in record:
+            prepared["boxes"] = np.asarray(record["boxes"], np.float32)
+        if "planes" in record:
+            if len(record["planes"]) != len(prepared["image"]):
+                text = "has labels of its slices, which cannot be resampled"
+                raise DataError(name, f"{text}; set the first of data.spacing_mm None")
+            prepared["planes"] = np.asarray(record["planes"], np.int32)
+        return prepared
+
+    def _image(self, record, image):
         if self.spacing_mm is not None:
-            if "spacing_mm" not in record:
-                raise ConfigError(
-                    "data.spacing_mm is set, but this source knows no spacing of its "
-                    "voxels; set it to None"
-                )
             image = resample(image, record["spacing_mm"], self.spacing_mm)
+        return image if self.resize is None else resize(image, self.resize)
+
+    def _mask(self, record):
+        mask = np.asarray(record["mask"])
+        if self.spacing_mm is not None:
+            mask = resample_nearest(mask, record["spacing_mm"], self.spacing_mm)
         if self.resize is not None:
-            image = resize(image, self.resize)
+            mask = resize_nearest(mask, self.resize, self.ndim)
+        return mask.astype(np.uint8)
+
+    def _windowed(self, image, name):
         if self.window == "none":
             return _unwindowed(image, name)
         low, high = self._limits(image, name)
@@ -121,59 +157,6 @@ class Prepare:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """The cheap, random part: frames along the first axis, a crop of the others.
-
-    Attributes:
-      shape: spatial shape of the result.
-      frames: "random": shape[0] frames without replacement, kept in order;
-        "contiguous": shape[0] neighbours; "all": the first axis is as the others.
-    """
-
-    shape: tuple[int, ...]
-    frames: str
-
-    def __post_init__(self):
-        _check_known("frames", self.frames, _FRAMES)
-        if len(self.shape) not in (2, 3) or not all(n > 0 for n in self.shape):
-            raise ConfigError(f"data.shape {self.shape} is no shape of 2 or 3 axes")
-        if len(self.shape) == 2 and self.frames != "all":
-            text = f"data.frames {self.frames!r} needs volumes; data.shape is"
-            raise ConfigError(f"{text} {self.shape}: use 'all'")
-
-    def __call__(self, record: Record, rng: np.random.Generator | None) -> Record:
-        """Return the clip {"image": (*shape, c), "repeated_frames": int}.
-
-        Where the image is larger than `shape`, a place is drawn; where it is smaller,
-        0, the window's lowest value, fills both sides alike. Too few frames are
-        repeated evenly, and counted. Without `rng`, for evaluation, the frames are
-        evenly spaced ("random") or in the middle, and so is the crop.
-        """
-        image = record["image"]
-        repeated = 0
-        axes = range(len(self.shape))
-        if self.frames != "all":
-            indices, repeated = self._frames(image.shape[0], rng)
-            axes = axes[1:]
-        for axis in axes:  # views: of a mapped file, only the clip is ever read
-            image = _crop(image, axis, self.shape[axis], rng)
-        if self.frames != "all":
-            image = image[indices]
-        return {"image": _pad(image, self.shape), "repeated_frames": repeated}
-
-    def _frames(self, available, rng):
-        wanted = self.shape[0]
-        if available < wanted or (rng is None and self.frames == "random"):
-            # the middles of `wanted` equal parts of the stack
-            indices = ((np.arange(wanted) + 0.5) * available / wanted).astype(int)
-            return indices, max(wanted - available, 0)
-        if self.frames == "random":
-            return np.sort(rng.choice(available, wanted, replace=False)), 0
-        start = _start(available - wanted, rng)
-        return np.arange(start, start + wanted), 0
-
-
-@dataclass(frozen=True)
 class HostTransform:
     """`Prepare`, then `Draw`: their attributes, one call."""
 
@@ -184,6 +167,8 @@ class HostTransform:
     percentiles: tuple[float, float] = (0.5, 99.5)
     window_hu: tuple[float, float] | None = None
     resize: tuple[int, ...] | None = None
+    foreground: float = 0.0
+    most_boxes: int = 0
 
     def __post_init__(self):
         _ = self.draw, self.prepare  # which check their settings
@@ -199,10 +184,10 @@ class HostTransform:
 
     @property
     def draw(self) -> Draw:
-        return Draw(self.shape, self.frames)
+        return Draw(self.shape, self.frames, self.foreground, self.most_boxes)
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> Record:
-        return self.draw({"image": self.prepare(record)}, rng)
+        return self.draw(self.prepare(record), rng)
 
 
 def _unwindowed(image, name):
@@ -217,21 +202,46 @@ def _unwindowed(image, name):
     )
 
 
-def _crop(image, axis, size, rng):
-    if image.shape[axis] <= size:
-        return image
-    start = _start(image.shape[axis] - size, rng)
-    return image[(slice(None),) * axis + (slice(start, start + size),)]
+def _check_mask(mask, spatial, name):
+    if mask.shape[: len(spatial)] != spatial or mask.ndim - len(spatial) > 1:
+        text = f"has a mask of shape {mask.shape}, and the image has {spatial}"
+        raise DataError(name, f"{text}; they have to be of one grid")
+    low, high = mask.min(), mask.max()
+    if not (0 <= low and high <= _MOST_CLASSES):  # NaN is neither
+        text = f"has a mask with values from {low} to {high}"
+        raise DataError(name, f"{text}; classes are 0 to {_MOST_CLASSES}")
+    if mask.dtype.kind == "f" and (mask != np.round(mask)).any():
+        wrong = mask[mask != np.round(mask)][0]
+        text = f"has a mask with fractions, such as {wrong:g}"
+        raise DataError(name, f"{text}; classes are whole numbers: was it resampled?")
 
 
-def _pad(image, shape):
-    missing = [n - m for n, m in zip(shape, image.shape[:-1], strict=True)]
-    widths = [(n // 2, n - n // 2) for n in missing] + [(0, 0)]
-    return np.pad(image, widths)  # 0 is black in uint8 and in [0, 1]
+def _check_boxes(boxes, ndim, name):
+    if boxes.ndim != 2 or boxes.shape[1] != 2 * ndim + 1:
+        text = f"has boxes of shape {boxes.shape}, not (boxes, {2 * ndim + 1})"
+        raise DataError(name, f"{text}: low corner, high corner, kind")
+    low, high = boxes[:, :ndim], boxes[:, ndim : 2 * ndim]
+    wrong = ~((low >= 0) & (low < high) & (high <= 1)).all(axis=1)
+    if wrong.any():
+        text = f"has a box that is empty or leaves the image: {boxes[wrong][0]}"
+        raise DataError(name, f"{text}, as fractions; correct it")
 
 
-def _start(room, rng):
-    return room // 2 if rng is None else int(rng.integers(room + 1))
+def _foreground(mask, ndim):
+    """Return voxels of each class but 0, rows (class, *index), at most 1,000 of each.
+
+    What `Draw` aims at, without reading the mask; of overlapping regions (*s, k),
+    region i is class i + 1. As nnU-Net keeps them, and some are as good as all.
+    """
+    rows, rng = [], np.random.default_rng(0)
+    regions = mask.ndim > ndim
+    classes = range(1, mask.shape[-1] + 1) if regions else np.unique(mask[mask > 0])
+    for k in classes:
+        voxels = np.argwhere(mask[..., k - 1] if regions else mask == k)
+        if len(voxels) > _MOST_VOXELS:
+            voxels = voxels[np.sort(rng.choice(len(voxels), _MOST_VOXELS, False))]
+        rows.append(np.insert(voxels, 0, k, axis=1))
+    return np.concatenate([np.empty((0, ndim + 1), int), *rows]).astype(np.int32)
 
 
 def _check_known(field, value, known):

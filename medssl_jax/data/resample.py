@@ -22,20 +22,47 @@ def resample(
       float32, or uint8 rounded where the image is uint8; the image where nothing
       changes.
     """
-    pairs = zip(spacing_mm, new_spacing_mm, strict=True)
-    steps = np.array([1.0 if new is None else new / old for old, new in pairs] + [1.0])
-    steps[np.abs(steps - 1) < _SAME] = 1.0
-    if np.all(steps == 1):
+    grid = _grid(image.shape[:-1], spacing_mm, new_spacing_mm)
+    if grid is None:
         return image
-    old_shape = np.array(image.shape)
-    shape = np.maximum(1, np.rint(old_shape / steps)).astype(int)
+    steps, first, shape = (
+        np.append(values, last)
+        for values, last in zip(grid, (1.0, 0.0, image.shape[-1]), strict=True)
+    )
     smooth = ndimage.gaussian_filter(
         image.astype(np.float32), np.maximum(0, (steps - 1) / 2), mode="nearest"
     )
-    first = (old_shape - 1) / 2 - (shape - 1) / 2 * steps
     resampled = ndimage.affine_transform(
         smooth, steps, first, tuple(int(n) for n in shape), order=1, mode="nearest"
     )
     if image.dtype == np.uint8:
         return np.rint(resampled).astype(np.uint8)
     return resampled
+
+
+def resample_nearest(
+    mask: np.ndarray,
+    spacing_mm: tuple[float, ...],
+    new_spacing_mm: tuple[float | None, ...],
+) -> np.ndarray:
+    """Bring a mask, (*s,) or (*s, k), to the grid of `resample` by nearest voxels."""
+    ndim = len(spacing_mm)
+    grid = _grid(mask.shape[:ndim], spacing_mm, new_spacing_mm)
+    if grid is None:
+        return mask
+    for axis, (step, first, n) in enumerate(zip(*grid, strict=True)):
+        places = np.floor(first + step * np.arange(int(n)) + 0.5).astype(int)
+        mask = mask.take(np.clip(places, 0, mask.shape[axis] - 1), axis)
+    return mask
+
+
+def _grid(old_shape, spacing_mm, new_spacing_mm):
+    """Return steps, first positions and sizes in old voxels; None: nothing changes."""
+    pairs = zip(spacing_mm, new_spacing_mm, strict=True)
+    steps = np.array([1.0 if new is None else new / old for old, new in pairs])
+    steps[np.abs(steps - 1) < _SAME] = 1.0
+    if np.all(steps == 1):
+        return None
+    old_shape = np.array(old_shape)
+    shape = np.maximum(1, np.rint(old_shape / steps)).astype(int)
+    return steps, (old_shape - 1) / 2 - (shape - 1) / 2 * steps, shape

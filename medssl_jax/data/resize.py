@@ -50,6 +50,20 @@ def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.moveaxis(np.stack(resized).reshape(shape), 0, -1)
 
 
+def resize_nearest(mask: np.ndarray, size: tuple[int, ...], ndim: int) -> np.ndarray:
+    """Resize rows and columns of a mask of `ndim` axes by nearest pixels.
+
+    Pixels lie as in `resize`. The mask is (*s,), or (*s, k).
+    """
+    rows, columns = mask.shape[ndim - 2 : ndim]
+    for axis, old, new in zip(
+        (ndim - 2, ndim - 1), (rows, columns), _target(rows, columns, size), strict=True
+    ):
+        places = ((np.arange(new) + 0.5) * old / new).astype(int)
+        mask = mask.take(places, axis)
+    return mask
+
+
 def _target(rows, columns, size):
     if len(size) == 2:
         return tuple(size)

@@ -14,6 +14,7 @@ ABSENT, PRESENT = 0, 1  # of a finding
 Labels = Int[np.ndarray, "n"] | Int[np.ndarray, "n findings"]
 
 Record = dict[str, Any]
+TARGETS = ("mask", "foreground", "boxes", "planes")  # that travel with a prepared image
 
 
 @runtime_checkable  # tests check annotations
@@ -25,6 +26,11 @@ class Source(Protocol):
       image: (*s, c) array as decoded, slices first for volumes, channels last;
         raw intensities (HU for CT)
       spacing_mm: tuple of one float per spatial axis, where the file knows it
+      mask: (*s,) classes from 0, the background, to 255, or (*s, k) of 0 and 1, regions
+        that may overlap, where the source has them
+      boxes: (m, 2 n + 1) low corner, high corner, kind (from 0) of each, where the
+        source has them; corners are fractions of the image, in the order of its axes
+      planes: (slices,) classes of slices, where the source has them
 
     and raises `DataError` where the file is unusable. `patients` is one id per example,
     or None. `labels` is None, or int64:

@@ -46,7 +46,7 @@ def counted(root, folder, prepare=PREPARE):
 
 def test_an_example_is_decoded_once(scans, tmp_path):
     cached, reader = counted(scans, tmp_path / "cache")
-    reference = PREPARE(reader.source[1])
+    reference = PREPARE(reader.source[1])["image"]
     for _ in range(3):
         record = cached[1]
         np.testing.assert_array_equal(record["image"], reference)
@@ -62,10 +62,12 @@ def test_a_changed_file_or_setting_is_prepared_anew(scans, tmp_path):
     cached[0]
     np.save(scans / "a.npy", np.arange(120.0).reshape(4, 5, 6))
     os.utime(scans / "a.npy", ns=(0, 12345))
-    np.testing.assert_array_equal(cached[0]["image"], PREPARE(reader.source[0]))
+    expected = PREPARE(reader.source[0])["image"]
+    np.testing.assert_array_equal(cached[0]["image"], expected)
     wider = Prepare(3, None, "percentiles", (10.0, 90.0))
     other, _ = counted(scans, tmp_path / "cache", wider)
-    np.testing.assert_array_equal(other[0]["image"], wider(reader.source[0]))
+    expected = wider(reader.source[0])["image"]
+    np.testing.assert_array_equal(other[0]["image"], expected)
 
 
 def test_the_same_name_below_another_root_is_another_example(scans, tmp_path):
@@ -78,7 +80,8 @@ def test_the_same_name_below_another_root_is_another_example(scans, tmp_path):
         np.save(elsewhere / f"{name}.npy", np.random.RandomState(1).rand(4, 5, 6))
         os.utime(elsewhere / f"{name}.npy", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     other, reader = counted(elsewhere, tmp_path / "cache")
-    np.testing.assert_array_equal(other[0]["image"], PREPARE(reader.source[0]))
+    expected = PREPARE(reader.source[0])["image"]
+    np.testing.assert_array_equal(other[0]["image"], expected)
 
 
 def test_a_damaged_cache_is_made_anew(scans, tmp_path):
@@ -138,7 +141,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(50):
     for i in range(3):
-        assert np.array_equal(cached[i]["image"], prepare(source[i])), i
+        assert np.array_equal(cached[i]["image"], prepare(source[i])["image"]), i
     for path in Path(folder).glob("*.npy"):
         path.unlink(missing_ok=True)  # so that every round writes
 """

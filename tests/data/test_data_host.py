@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
-from medssl_jax.data.host import Draw, HostTransform, Prepare, check
+from medssl_jax.data.draw import Draw
+from medssl_jax.data.host import HostTransform, Prepare, check
 from medssl_jax.data.resample import resample
 from medssl_jax.data.resize import resize
 from medssl_jax.errors import ConfigError, DataError
@@ -47,7 +48,7 @@ def test_spacing_that_differs_by_rounding_only_changes_nothing():
 def test_uint8_stays_uint8_without_a_window():
     image = np.array([[0, 255], [255, 0]], np.uint8)[..., None]
     prepare = Prepare(2, (0.5, 0.5), "none")
-    result = prepare({"image": image, "spacing_mm": (1.0, 1.0)})
+    result = prepare({"image": image, "spacing_mm": (1.0, 1.0)})["image"]
     assert result.dtype == np.uint8 and result.shape == (4, 4, 1)
     # a quarter voxel from the corners: 0 + 2 * 1/4 * 3/4 * 255
     assert result[1, 1, 0] == round(255 * 2 * 0.25 * 0.75)
@@ -118,7 +119,7 @@ def test_images_are_resized_before_they_are_windowed_and_cropped():
 
 def test_hu_window_is_linear_and_clipped():
     image = np.array([[-2000, -1000, 0, 400, 3000]], np.int16)[..., None]
-    result = Prepare(2, None, "hu", window_hu=(-1000, 1000))({"image": image})
+    result = Prepare(2, None, "hu", window_hu=(-1000, 1000))({"image": image})["image"]
     assert result.dtype == np.float16
     expected = np.array([0, 0, 0.5, 0.7, 1], np.float16)
     np.testing.assert_array_equal(result[0, :, 0], expected)
@@ -126,7 +127,7 @@ def test_hu_window_is_linear_and_clipped():
 
 def test_percentile_window_matches_numpy():
     image = np.random.RandomState(0).lognormal(size=(5, 6, 7, 1))
-    result = Prepare(3, None, "percentiles", (2.0, 98.0))({"image": image})
+    result = Prepare(3, None, "percentiles", (2.0, 98.0))({"image": image})["image"]
     low, high = np.quantile(image, [0.02, 0.98])
     reference = np.clip((image - low) / (high - low), 0, 1)
     np.testing.assert_allclose(result, reference, atol=1e-3)
@@ -195,7 +196,7 @@ def test_the_parts_make_up_the_whole_and_cross_processes():
     host = HostTransform((4, 8, 8), (1.0, 1.0, 1.0), "percentiles", "random")
     host = pickle.loads(pickle.dumps(host))
     whole = host(record, np.random.default_rng(3))
-    prepared = {"image": host.prepare(record)}
+    prepared = host.prepare(record)
     parts = host.draw(prepared, np.random.default_rng(3))
     np.testing.assert_array_equal(whole["image"], parts["image"])
     assert whole["image"].shape == (4, 8, 8, 1)

@@ -107,7 +107,7 @@ def test_16_bits_stay_16_bits(tmp_path):
     image = read(tmp_path)
     np.testing.assert_array_equal(image[..., 0], DEEP)
     np.testing.assert_array_equal(read(tmp_path, channels="rgb")[..., 2], DEEP)
-    prepared = Prepare(2, None, "hu", window_hu=(0, 65535))({"image": image})
+    prepared = Prepare(2, None, "hu", window_hu=(0, 65535))({"image": image})["image"]
     np.testing.assert_allclose(prepared[..., 0], DEEP / 65535, atol=1e-3)
 
 
@@ -370,7 +370,7 @@ def test_images_of_many_sizes_and_depths_come_to_one(tmp_path):
     write(tmp_path / "c.dcm", radiograph(RNG.randint(0, 4096, (31, 31))))
     source = pickle.loads(pickle.dumps(images(root=str(tmp_path))))
     host = HostTransform((24, 24), None, "percentiles", "all", resize=(24,))
-    sizes = [host.prepare(source[i]).shape for i in range(3)]
+    sizes = [host.prepare(source[i])["image"].shape for i in range(3)]
     assert sizes == [(36, 24, 1), (24, 53, 1), (24, 24, 1)]
     random = np.random.default_rng(0)
     for i in range(3):

@@ -22,10 +22,16 @@ from medssl_jax.data.shards.layout import (
     write_json,
     write_whole,
 )
-from medssl_jax.data.source import Record, Source
+from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import DataError, UserError
 
 _DONE = "done"
+_TARGETS = {
+    "mask": np.uint8,
+    "foreground": np.int32,
+    "boxes": np.float32,
+    "planes": np.int32,
+}
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,11 @@ class Kind:
     dtype: str
     label: tuple[tuple[int, ...], str] | None  # shape and dtype, where all have one
     patient: bool
+    targets: tuple[tuple[str, int | None], ...]  # with the width of each one's rows
 
 
-def kind_of(sources: Iterable[Source], image: np.ndarray) -> Kind:
-    """Return the kind of some sources' examples, given one prepared image (*s, c)."""
+def kind_of(sources: Iterable[Source], record: Record) -> Kind:
+    """Return the kind of some sources' examples, given one of them, prepared."""
     sources = list(sources)
     labels = {
         None if s.labels is None else (s.labels.shape[1:], s.labels.dtype.name)
@@ -64,7 +71,18 @@ def kind_of(sources: Iterable[Source], image: np.ndarray) -> Kind:
     }
     label = labels.pop() if len(labels) == 1 else None
     patient = all(source.patients is not None for source in sources)
-    return Kind(image.ndim - 1, image.shape[-1], image.dtype.name, label, patient)
+    image = record["image"]
+    ndim = image.ndim - 1
+    targets = _targets(record, ndim)
+    return Kind(ndim, image.shape[-1], image.dtype.name, label, patient, targets)
+
+
+def _targets(record, ndim):
+    """Return what TFDS has to know of each: the length of its last axis, if fixed."""
+    widths = {"foreground": ndim + 1, "boxes": 2 * ndim + 1}
+    if "mask" in record and record["mask"].ndim > ndim:
+        widths["mask"] = record["mask"].shape[-1]
+    return tuple((field, widths.get(field)) for field in TARGETS if field in record)
 
 
 def features(kind: Kind) -> tensorflow_datasets.features.FeaturesDict:
@@ -83,6 +101,10 @@ def features(kind: Kind) -> tensorflow_datasets.features.FeaturesDict:
         "spacing_mm": tensor(shape=(kind.ndim,), dtype=np.float32),
         "name": text(),
     }
+    for field, width in kind.targets:
+        axes = (None,) * (kind.ndim if field == "mask" else 1)
+        shape = axes if width is None else (*axes, width)
+        found[field] = tensor(shape=shape, dtype=_TARGETS[field], encoding="bytes")
     if kind.patient:
         found["patient"] = text()
     if kind.label is not None:
@@ -96,7 +118,9 @@ def plan(
 ) -> list[Shard]:
     """Return the shards of `size` examples, in the source's order."""
     count = -(-len(source) // size)
-    common = [FORMAT, split, count, asdict(kind), settings(prepare)]
+    # an empty field is left out: shards from before it was there are still whole
+    of_kind = {field: value for field, value in asdict(kind).items() if value != ()}
+    common = [FORMAT, split, count, of_kind, settings(prepare)]
     shards = []
     for index in range(count):
         start, stop = index * size, min((index + 1) * size, len(source))
@@ -175,14 +199,21 @@ class WriteShard:
         source = self.sources[split]
         name = source.name(i)
         record = source[i]
-        image = self.prepare(record, name)
+        prepared = self.prepare(record, name)
+        image = prepared["image"]
+        targets = _targets(prepared, image.ndim - 1)
+        if targets != self.kind.targets:
+            has = ", ".join(field for field, _ in targets) or "none"
+            first = ", ".join(field for field, _ in self.kind.targets) or "none"
+            text = f"has the targets {has}, and the first example {first}"
+            raise DataError(name, f"{text}; shards hold one kind of example")
         found, wanted = (image.shape[-1], image.dtype.name), self.kind
         if found != (wanted.channels, wanted.dtype):
             text = f"becomes {found[1]} with {found[0]} channel(s), the first example"
             reason = f"{text} {wanted.dtype} with {wanted.channels}; shards hold one"
             raise DataError(name, f"{reason} kind: see data.window, or leave it out")
         spacing = _spacing_mm(record, image, self.prepare.spacing_mm)
-        example = {"image": image, "name": name, "spacing_mm": spacing}
+        example = prepared | {"name": name, "spacing_mm": spacing}
         return example | _known(source, i)
 
     def _encode(self, example: Record) -> bytes:

@@ -16,7 +16,7 @@ from medssl_jax.data.arrays import load_array
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.texts import Texts
-from medssl_jax.data.source import Record
+from medssl_jax.data.source import TARGETS, Record
 from medssl_jax.errors import ConfigError, DataError
 
 # An open file costs memory for each of its records, 20 bytes; opening one of 10,000
@@ -114,7 +114,7 @@ class Shards:
         if name != expected:
             reason = f"holds {name!r}, not {expected!r}, as example {i}"
             raise DataError(path, f"{reason}; prepare it again")
-        record = {"image": found["image"]}
+        record = {f: found[f] for f in ("image", *TARGETS) if f in found}
         if np.all(np.isfinite(found["spacing_mm"])):
             record["spacing_mm"] = tuple(found["spacing_mm"].tolist())
         return record

@@ -222,7 +222,7 @@ def test_shards_of_another_format_are_refused(copy):
 
 
 def test_shards_of_arrays_with_another_meaning_are_refused(copy, monkeypatch):
-    monkeypatch.setattr(shard_files, "FORMAT", "1.2")
+    monkeypatch.setattr(layout, "FORMAT", "1.2")
     with pytest.raises(DataError, match="prepared.json"):
         open_train(copy)
 
