@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl_jax.data.source import UNLABELLED, Record
+from medssl_jax.data.source import NO_BOX, UNLABELLED, Record
 from medssl_jax.errors import ConfigError
 
 _FRAMES = ("random", "contiguous", "all")
-NO_BOX = -1.0  # the kind of a row that holds no box
 
 
 class Place(NamedTuple):

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 
 UNLABELLED = -1
 ABSENT, PRESENT = 0, 1  # of a finding
+NO_BOX = -1.0  # the kind of a row of boxes that holds none
 
 Labels = Int[np.ndarray, "n"] | Int[np.ndarray, "n findings"]
 

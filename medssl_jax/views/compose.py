@@ -1,7 +1,8 @@
 """A view from a config: random augmentation of one image, on the device."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,13 +11,37 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from medssl_jax.errors import ConfigError
 from medssl_jax.views import colour, intensity, rescaled, spatial, whole
 from medssl_jax.views.op import Op
-from medssl_jax.views.warp import SpatialOp, merge
+from medssl_jax.views.placed import Placed
+from medssl_jax.views.warp import SpatialOp, merge, per_axis
 
-View = Callable[[PRNGKeyArray, Float[Array, "*s c"]], Float[Array, "*t c"]]
+
+@dataclass(frozen=True, eq=False)  # not a NamedTuple: jax.jit cannot hold one weakly
+class View:
+    """(key, image (*s, c) in [0, 1]) -> image (*t, c); `compose` makes it."""
+
+    stages: Sequence[Op | SpatialOp]
+
+    def __call__(
+        self, key: PRNGKeyArray, image: Float[Array, "*s c"]
+    ) -> Float[Array, "*t c"]:
+        return self.placed(key, image).image
+
+    def placed(self, key: PRNGKeyArray, image: Float[Array, "*s c"]) -> Placed:
+        """Return the image with the place that it was read from, for its targets."""
+        inputs = image.shape[:-1]
+        place, mixes = per_axis(inputs), frozenset()
+        for stage, stage_key in zip(
+            self.stages, jax.random.split(key, len(self.stages)), strict=True
+        ):
+            drawn = stage.sample(stage_key, image.shape[:-1])
+            image = stage.apply(drawn, image)
+            if isinstance(stage, SpatialOp):  # all of them, merged
+                place, mixes = drawn, stage.mixes
+        return Placed(image, place, inputs, mixes)
 
 
 def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
-    """Build (key, image (*s, c) in [0, 1]) -> image (*t, c) from names and arguments.
+    """Build a view from names and arguments.
 
     Names are the functions of `views.whole`, `views.spatial`, `views.rescaled`,
     `views.colour` and `views.intensity`; a scalar argument is fixed, a (low, high) pair
@@ -41,15 +66,7 @@ def compose(ops: Mapping[str, Mapping[str, Any]]) -> View:
     stages: list[Op | SpatialOp] = [op for op in built if op not in warps[1:]]
     if warps:  # where the first of them is, all are
         stages[stages.index(warps[0])] = merge(warps)
-
-    def view(key: PRNGKeyArray, image: Float[Array, "*s c"]) -> Float[Array, "*t c"]:
-        for stage, stage_key in zip(
-            stages, jax.random.split(key, len(stages)), strict=True
-        ):
-            image = stage.apply(stage.sample(stage_key, image.shape[:-1]), image)
-        return image
-
-    return view
+    return View(tuple(stages))
 
 
 def _public(module) -> dict[str, Callable]:

@@ -40,6 +40,18 @@ def axis_matrix(
     return jnp.where(inside[:, None], weights, 0)
 
 
+def nearest_matrix(
+    scale: Float[Array, ""], offset: Float[Array, ""], inputs: int, outputs: int
+) -> Float[Array, "outputs inputs"]:
+    """Build the matrix that reads the voxel around `scale * (o + 0.5) + offset`."""
+    positions = scale * _centres(outputs) + offset
+    index = jnp.floor(positions)[:, None]
+    chosen = index == jnp.arange(inputs, dtype=jnp.float32)[None]
+    # at the far edge exactly, as `axis_matrix` has it, the last voxel is meant
+    last = (positions == inputs)[:, None] & (jnp.arange(inputs) == inputs - 1)[None]
+    return jnp.where(chosen | last, jnp.float32(1), jnp.float32(0))
+
+
 def gaussian_matrix(sigma: Float[Array, ""] | float, n: int) -> Float[Array, "n n"]:
     """Build the matrix that blurs an axis of n voxels with a Gaussian of `sigma`.
 
@@ -65,8 +77,23 @@ def affine_grid(
     `axes` ascend and count spatial axes from the right; `outputs` is their new size.
     All other axes, and the channels, share one grid. Linear interpolation.
     """
+    softened = _soften(matrix, axes, image)
+    return _through_grid(matrix, offset, axes, outputs, softened, order=1)
+
+
+def nearest_grid(
+    matrix: Float[Array, "k k"],
+    offset: Float[Array, "k"],
+    axes: tuple[int, ...],
+    outputs: tuple[int, ...],
+    image: Float[Array, "*s c"],
+) -> Float[Array, "*t c"]:
+    """Read as `affine_grid` does, the nearest voxel."""
+    return _through_grid(matrix, offset, axes, outputs, image, order=0)
+
+
+def _through_grid(matrix, offset, axes, outputs, image, *, order):
     inputs = [image.shape[axis - 1] for axis in axes]
-    image = _soften(matrix, axes, image)
     grid = jnp.meshgrid(*map(_centres, outputs), indexing="ij", sparse=True)
     positions = [
         sum((matrix[i, j] * grid[j] for j in range(len(axes))), offset[i])
@@ -82,7 +109,9 @@ def affine_grid(
     rest = last.shape[: -len(axes)]
     planes = last.reshape(-1, *inputs)
     indices = [p - 0.5 for p in positions]
-    read = jax.vmap(lambda plane: map_coordinates(plane, indices, 1, mode="nearest"))
+    read = jax.vmap(
+        lambda plane: map_coordinates(plane, indices, order, mode="nearest")
+    )
     turned = jnp.where(inside[None], read(planes), 0)
     return jnp.moveaxis(turned.reshape(*rest, *outputs), ends, places)
 

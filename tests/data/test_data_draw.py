@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from medssl_jax.data.cache import Cached
-from medssl_jax.data.draw import NO_BOX, Draw
+from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import HostTransform, Prepare, check
-from medssl_jax.data.source import Examples
+from medssl_jax.data.source import NO_BOX, Examples
 from medssl_jax.errors import ConfigError, DataError
 
 
