@@ -1,9 +1,16 @@
 """Losses of published methods: arrays in, one value per example out."""
 
 import jax.numpy as jnp
+import optax
 from jax import lax
-from jax.nn import log_softmax, logsumexp
-from jaxtyping import Array, Float
+from jax.nn import log_softmax, logsumexp, one_hot, sigmoid, softmax
+from jaxtyping import Array, Float, Integer
+
+# of each voxel the class, or whether it belongs to each of k regions that may overlap;
+# -1 where unknown
+VoxelLabels = Integer[Array, "b *s"] | Integer[Array, "b *s k"]
+
+_SMOOTH = 1e-5  # above and below: a class that is nowhere is no 0 / 0
 
 
 def normalized_mse(
@@ -85,9 +92,7 @@ def swapped_prediction(
 
     Source: SwAV, arXiv:2006.09882, eq. 2 and section 3.3 (multi-crop).
     """
-    if jnp.finfo(scores.dtype).bits < 32:
-        scores = scores.astype(jnp.float32)
-    log_p = log_softmax(scores / temperature, axis=-1)
+    log_p = log_softmax(_float32_at_least(scores) / temperature, axis=-1)
     cross_entropy = -jnp.einsum(
         "abk,vbk->avb", assignments, log_p, precision=lax.Precision.HIGHEST
     )
@@ -97,15 +102,97 @@ def swapped_prediction(
     return total / (assigned * (views - 1))
 
 
+def dice_loss(
+    logits: Float[Array, "b *s k"],
+    labels: VoxelLabels,
+    *,
+    background: bool,
+    over_batch: bool,
+    axis_name: str | None = None,
+) -> Float[Array, " b"]:
+    """Return 1 - soft Dice, the mean over classes; float32 at least.
+
+    Labels are classes, predicted by softmax, or 0 and 1 of overlapping regions, each
+    predicted by its own sigmoid. Unknown voxels have no part. A class that is absent
+    from an example costs it about 1 whatever is predicted, unless `over_batch`.
+
+    Args:
+      background: whether class 0 counts. Regions have no background: all count.
+      over_batch: sum voxels over the examples of all devices of `axis_name` before
+        the ratio, so that all b values are equal. Accumulated micro-batches then do
+        not equal one large batch. Devices do: each one's gradient is of the sum of
+        all devices' equal losses, and their mean is that of the one loss.
+
+    Source: V-Net, arXiv:1606.04797, without its squares, as MONAI and nnU-Net have it;
+    nnU-Net's loss is this minus 1.
+    """
+    logits = _float32_at_least(logits)
+    if labels.ndim == logits.ndim:
+        p, y, known = sigmoid(logits), labels == 1, labels >= 0
+    else:
+        p, y = softmax(logits), one_hot(labels, logits.shape[-1], dtype=bool)
+        known = labels[..., None] >= 0
+        if not background:
+            p, y = p[..., 1:], y[..., 1:]
+    p, y = jnp.where(known, p, jnp.zeros_like(p)), y.astype(p.dtype)
+    space = tuple(range(1, p.ndim - 1))
+    shared, whole = (jnp.sum(x, axis=space) for x in (p * y, p + y))
+    if over_batch:
+        shared, whole = (_over_batch(x, axis_name) for x in (shared, whole))
+    return jnp.mean(1.0 - (2.0 * shared + _SMOOTH) / (whole + _SMOOTH), axis=-1)
+
+
+def voxel_cross_entropy(
+    logits: Float[Array, "b *s k"], labels: VoxelLabels
+) -> Float[Array, " b"]:
+    """Return the mean cross-entropy over voxels; float32 at least.
+
+    Softmax of classes; of overlapping regions sigmoid, the mean over regions too.
+    Unknown voxels count with 0 and are not taken out of the divisor, as in
+    `methods.labels.masked_cross_entropy`.
+    """
+    logits, known = _float32_at_least(logits), labels >= 0
+    if labels.ndim == logits.ndim:
+        each = optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
+    else:
+        # not optax's: its gradient scatters, which XLA's CPU compiles for seconds
+        of_class = one_hot(labels, logits.shape[-1], dtype=bool)
+        taken = jnp.where(of_class, logits, jnp.zeros_like(logits))
+        each = logsumexp(logits, axis=-1) - jnp.sum(taken, axis=-1)
+    each = jnp.where(known, each, jnp.zeros_like(each))
+    return jnp.mean(each, axis=tuple(range(1, each.ndim)))
+
+
+def supervision_weights(levels: int) -> tuple[float, ...]:
+    """Return the weights of the losses of a decoder's outputs, the finest first.
+
+    Each is half of the one before; the coarsest of several has 0; they sum to 1.
+
+    Source: nnU-Net, arXiv:1904.08128, and its public code for the 0.
+    """
+    halves = [0.5**level for level in range(max(levels - 1, 1))]
+    halves += [0.0] * (levels - len(halves))
+    return tuple(half / sum(halves) for half in halves)
+
+
+def _over_batch(sums: Float[Array, "b k"], axis_name):
+    """Give every example the sums over all of them, on all devices."""
+    total = jnp.sum(sums, axis=0, keepdims=True)
+    if axis_name is not None:
+        total = lax.psum(total, axis_name)
+    return jnp.broadcast_to(total, sums.shape)
+
+
+def _float32_at_least(x):
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
 def _pair_scores(first, second, temperature, axis_name):
     """Score this device's 2b rows against all 2B, itself at -inf.
 
     Returns the scores, those of the positives (2b,) and their columns (2b,).
     """
-    rows = jnp.concatenate([first, second])
-    if jnp.finfo(rows.dtype).bits < 32:
-        rows = rows.astype(jnp.float32)
-    rows = l2_normalize(rows)
+    rows = l2_normalize(_float32_at_least(jnp.concatenate([first, second])))
     columns, start = rows, 0
     if axis_name is not None:
         columns = lax.all_gather(rows, axis_name, tiled=True)
