@@ -9,7 +9,6 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.optim.schedules import Schedule
 
 
 class FrozenState(NamedTuple):
@@ -26,36 +25,31 @@ class FrozenState(NamedTuple):
 
 
 def frozen_until(
-    make: Callable[[Schedule], optax.GradientTransformation],
-    learning_rate: Schedule,
+    make: Callable[[int], optax.GradientTransformation],
     frozen: Mapping[str, int],
 ) -> optax.GradientTransformation:
     """Build an optimizer that begins with some parts only after their first updates.
 
     Until then a part has no gradient, no decay and no momentum, and afterwards it
-    starts as if the optimizer were new, but for the schedule, which has gone on. It is
+    starts as if the optimizer were new, but for its schedules, which have gone on. It is
     for optimizers that treat each leaf by itself.
 
     Args:
-      make: learning rate -> the optimizer.
-      learning_rate: a schedule over optimizer updates.
+      make: updates -> the optimizer, its schedules ahead by so many.
       frozen: updates for which a part is left alone, by its top-level name in the
-        parameters. Without any, the optimizer is `make(learning_rate)`.
+        parameters. Without any, the optimizer is `make(0)`.
 
     `init` raises ConfigError for a name that the parameters do not have.
 
     Source: SwAV's prototypes, arXiv:2006.09882, app. A.1.
     """
     frozen = {name: updates for name, updates in frozen.items() if updates > 0}
-    others = make(learning_rate)
+    others = make(0)
     if not frozen:
         return others
     # Each part has an optimizer of its own, whose counts (Adam's bias correction has
-    # one) begin when the part does; so its schedule is that much ahead.
-    optimizers = {
-        name: make(lambda update, start=start: learning_rate(update + start))
-        for name, start in frozen.items()
-    }
+    # one) begin when the part does; so its schedules are that much ahead.
+    optimizers = {name: make(start) for name, start in frozen.items()}
 
     def init(params):
         _check_names(frozen, params)

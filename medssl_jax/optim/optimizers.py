@@ -1,6 +1,5 @@
 """LARS, LARC, SGD, Adam, weight-decay masks, accumulation."""
 
-import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -9,6 +8,7 @@ import optax
 from jaxtyping import PyTree
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.frozen import frozen_until
 from medssl_jax.optim.schedules import Schedule
@@ -17,7 +17,7 @@ from medssl_jax.optim.schedules import Schedule
 def lars(
     learning_rate: float | Schedule,
     *,
-    weight_decay: float,
+    weight_decay: float | Schedule,
     momentum: float,
     trust_coefficient: float,
     mask: PyTree | Callable[[PyTree], PyTree],
@@ -27,7 +27,7 @@ def lars(
 
     Args:
       learning_rate: a value, or a schedule over optimizer updates.
-      weight_decay: added to the gradient where `mask` is true.
+      weight_decay: a value, or a schedule; added to the gradient where `mask` is true.
       momentum: decay of the velocity.
       trust_coefficient: factor of ||w|| / ||g + weight_decay w||; the ratio is 1
         where either norm is 0.
@@ -59,7 +59,7 @@ def lars(
 def larc(
     learning_rate: float | Schedule,
     *,
-    weight_decay: float,
+    weight_decay: float | Schedule,
     momentum: float,
     trust_coefficient: float,
 ) -> optax.GradientTransformation:
@@ -75,7 +75,7 @@ def larc(
 
     Args:
       learning_rate: a value, or a schedule over optimizer updates.
-      weight_decay: added to the gradient.
+      weight_decay: a value, or a schedule; added to the gradient.
       momentum: decay of the velocity.
       trust_coefficient: length of a move over ||w||, at learning rate 1.
 
@@ -83,15 +83,20 @@ def larc(
     public code of SwAV, arXiv:2006.09882; the ratio is that of arXiv:1708.03888.
     """
 
-    def adapt(gradient, parameter):
-        length, steepness = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
-        ratio = trust_coefficient * length
-        ratio = ratio / (steepness + weight_decay * length + 1e-8)
-        adapted = (gradient + weight_decay * parameter) * ratio
-        return jnp.where((length > 0) & (steepness > 0), adapted, gradient)
+    def adapt(weight_decay):
+        def leaf(gradient, parameter):
+            length, steepness = jnp.linalg.norm(parameter), jnp.linalg.norm(gradient)
+            ratio = trust_coefficient * length
+            ratio = ratio / (steepness + weight_decay * length + 1e-8)
+            adapted = (gradient + weight_decay * parameter) * ratio
+            return jnp.where((length > 0) & (steepness > 0), adapted, gradient)
 
+        return optax.stateless_with_tree_map(leaf)
+
+    if callable(weight_decay):
+        adapt = optax.inject_hyperparams(adapt)
     return optax.chain(
-        optax.stateless_with_tree_map(adapt),
+        adapt(weight_decay),
         optax.trace(decay=momentum),
         optax.scale_by_learning_rate(learning_rate),
     )
@@ -105,7 +110,11 @@ def adam(
 
 
 def adamw(
-    learning_rate: float | Schedule, *, b1: float, b2: float, weight_decay: float
+    learning_rate: float | Schedule,
+    *,
+    b1: float,
+    b2: float,
+    weight_decay: float | Schedule,
 ) -> optax.GradientTransformation:
     """Build Adam with decoupled decay of kernels alone (arXiv:1711.05101)."""
     return optax.adamw(
@@ -116,7 +125,7 @@ def adamw(
 def sgd(
     learning_rate: float | Schedule,
     *,
-    weight_decay: float,
+    weight_decay: float | Schedule,
     momentum: float,
     nesterov: bool,
     mask: PyTree | Callable[[PyTree], PyTree],
@@ -125,7 +134,7 @@ def sgd(
 
     Args:
       learning_rate: a value, or a schedule over optimizer updates.
-      weight_decay: added to the gradient where `mask` is true.
+      weight_decay: a value, or a schedule; added to the gradient where `mask` is true.
       momentum: decay of the velocity.
       nesterov: look ahead by the momentum, as SimCLR's public code does.
       mask: tree of booleans, or a function from params to one.
@@ -156,8 +165,18 @@ def optimizer(
 
     The mean gradient of `durations.accumulation` micro-batches makes one update. A
     micro-batch whose gradient is not finite is left out: the accumulation waits for
-    another. `frozen` names parts of the parameters and the number of updates for which
-    each is left alone (`frozen_until`).
+    another.
+
+    Args:
+      durations: of the run.
+      learning_rate: a schedule over optimizer updates.
+      name: of the optimizer.
+      frozen: updates for which a part of the parameters is left alone (`frozen_until`).
+      settings: of the optimizer, `weight_decay` as in the config: a number, or a
+        mapping that `schedules.weight_decay` takes.
+
+    Raises:
+      ConfigError: if the name is unknown, or the decay cannot be.
     """
     known = {
         "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
@@ -170,9 +189,21 @@ def optimizer(
         raise ConfigError(
             f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
-    make = functools.partial(known[name], **settings)
+    if "weight_decay" in settings:
+        decay = schedules.weight_decay(durations, settings["weight_decay"])
+        settings["weight_decay"] = decay
+
+    def make(updates):
+        ahead = {field: _ahead(setting, updates) for field, setting in settings.items()}
+        return known[name](_ahead(learning_rate, updates), **ahead)
+
     return optax.MultiSteps(
-        frozen_until(make, learning_rate, frozen or {}),
+        frozen_until(make, frozen or {}),
         every_k_schedule=durations.accumulation,
         should_skip_update_fn=optax.skip_not_finite,
     )
+
+
+def _ahead(setting, updates: int):
+    """Return a schedule ahead by a number of updates, other settings as they are."""
+    return (lambda at: setting(at + updates)) if callable(setting) else setting

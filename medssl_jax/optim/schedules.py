@@ -1,7 +1,7 @@
-"""Schedules over optimizer updates: learning rates, BYOL's target decay."""
+"""Schedules over optimizer updates: learning rates, weight decay, BYOL's tau."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import optax
@@ -20,6 +20,38 @@ def byol_tau(base: float, updates: int) -> Schedule:
     """
     one_minus_tau = optax.cosine_decay_schedule(1.0 - base, updates)
     return lambda update: 1.0 - one_minus_tau(jnp.asarray(update, float))
+
+
+def weight_decay(
+    durations: Durations, setting: float | Mapping[str, float]
+) -> float | Schedule:
+    """Return what `config.optimizer.weight_decay` means: a number, or a schedule.
+
+    A mapping with `start` and `end` is half a cosine from the one, at the first update,
+    to the other, at the end of the run.
+
+    Raises:
+      ConfigError: for other fields, and numbers that no decay can have.
+
+    Source: DINO, arXiv:2104.14294, section 3.2.
+    """
+    field = "config.optimizer.weight_decay"
+    if not isinstance(setting, Mapping):
+        return not_negative(field, setting)
+    if set(setting) != {"start", "end"}:
+        has = ", ".join(sorted(setting)) or "no fields"
+        raise ConfigError(f"{field} has {has}; it takes a number, or start and end")
+    start = not_negative(f"{field}.start", setting["start"])
+    end = not_negative(f"{field}.end", setting["end"])
+    fall = optax.cosine_decay_schedule(start - end, durations.updates)
+    return lambda update: end + fall(jnp.asarray(update, float))
+
+
+def not_negative(field: str, number: float) -> float:
+    """Return the number; ConfigError with the field's name unless it is 0 or more."""
+    if not 0 <= number < math.inf:
+        raise ConfigError(f"{field} is {number}; use a number, 0 or more")
+    return number
 
 
 def schedule(

@@ -11,6 +11,7 @@ from medssl_jax.report.blocks import Picture
 _NAMES = {
     "loss": "Loss",
     "lr": "Learning rate",
+    "weight_decay": "Weight decay",
     "tau": "Target decay tau",
     "clips_per_second": "Clips per second",
     "auc": "AUC",

@@ -82,6 +82,7 @@ class Meter:
         seconds, steps = now - self._began, done - self._from_step
         durations = self._task.durations
         update = int(self._window[-1]["update"])
+        last = max(update - 1, 0)  # updates are numbered from 0
         means = {
             name: float(np.mean([metrics[name] for metrics in self._window]))
             for name in self._window[0].keys() - {"update", "skipped"}
@@ -90,7 +91,7 @@ class Meter:
         line = {
             "update": update,
             "epoch": durations.epoch(done),
-            "lr": float(self._task.learning_rate(max(update - 1, 0))),
+            **{name: float(at(last)) for name, at in self._task.scheduled.items()},
             **means,
             "skipped": int(sum(metrics["skipped"] for metrics in self._window)),
             "clips_per_second": rate,

@@ -49,6 +49,8 @@ _LABELS = ("label_fraction", "split_seed", "known_labels")  # where labels are l
 class Task(NamedTuple):
     """All that the loop needs of a config.
 
+    scheduled: what changes over updates, by its name in the log: "lr" and, where it is
+      a schedule, "weight_decay".
     init: () -> the first state, on this process's first device; the same every time.
     spec: of the encoder that the run exports.
     """
@@ -57,7 +59,7 @@ class Task(NamedTuple):
     sampler: Sampler
     draw: Draw
     durations: Durations
-    learning_rate: schedules.Schedule
+    scheduled: Mapping[str, schedules.Schedule]
     method: Method
     tx: optax.MultiSteps
     init: Callable[[], TrainState]
@@ -147,13 +149,19 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         sampler=rows,
         draw=host.draw,
         durations=durations,
-        learning_rate=learning_rate,
+        scheduled={"lr": learning_rate} | _scheduled_decay(config, durations),
         method=method,
         tx=tx,
         init=init,
         evaluator=_named("evaluation", "medssl_jax.evals", config.evaluation, context),
         spec=spec,
     )
+
+
+def _scheduled_decay(config: ConfigDict, durations: Durations) -> dict[str, Any]:
+    settings = config.optimizer.to_dict()  # Adam's have no decay
+    decay = schedules.weight_decay(durations, settings.get("weight_decay", 0.0))
+    return {"weight_decay": decay} if callable(decay) else {}
 
 
 def accumulation_warning(method: Method, durations: Durations) -> str:
