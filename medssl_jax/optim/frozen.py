@@ -74,6 +74,27 @@ def frozen_until(
     return optax.GradientTransformation(init, update)
 
 
+def only_moving(frozen: Mapping[str, int]) -> optax.GradientTransformation:
+    """Set gradients to 0 while their part is frozen, as `frozen_until` names it.
+
+    So a norm over all parts is of those that move. The state counts updates.
+    """
+
+    def init(params):
+        del params
+        return jnp.zeros((), jnp.int32)
+
+    def update(gradient, count, params=None):
+        del params
+        moving = dict(gradient)
+        for name, updates in frozen.items():
+            still = jax.tree.map(jnp.zeros_like, gradient[name])
+            moving[name] = _choose(count < updates, still, gradient[name])
+        return moving, optax.safe_increment(count)
+
+    return optax.GradientTransformation(init, update)
+
+
 def _check_names(frozen, params):
     for name in frozen:
         if name not in params:

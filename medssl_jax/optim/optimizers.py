@@ -1,4 +1,4 @@
-"""LARS, LARC, SGD, Adam, weight-decay masks, accumulation."""
+"""LARS, LARC, SGD, Adam, weight-decay masks, clipping, accumulation."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from medssl_jax.errors import ConfigError
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
-from medssl_jax.optim.frozen import frozen_until
+from medssl_jax.optim.frozen import frozen_until, only_moving
 from medssl_jax.optim.schedules import Schedule
 
 
@@ -159,6 +159,7 @@ def optimizer(
     *,
     name: str,
     frozen: Mapping[str, int] | None = None,
+    clip_norm: float | None = None,
     **settings,
 ) -> optax.MultiSteps:
     """Build the optimizer `name` with accumulation over micro-batches.
@@ -172,11 +173,13 @@ def optimizer(
       learning_rate: a schedule over optimizer updates.
       name: of the optimizer.
       frozen: updates for which a part of the parameters is left alone (`frozen_until`).
+      clip_norm: the length to which a longer mean gradient is cut, over all parts that
+        move at that update; 0 and None leave it.
       settings: of the optimizer, `weight_decay` as in the config: a number, or a
         mapping that `schedules.weight_decay` takes.
 
     Raises:
-      ConfigError: if the name is unknown, or the decay cannot be.
+      ConfigError: if the name is unknown, or clipping or decay cannot be.
     """
     known = {
         "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
@@ -197,8 +200,14 @@ def optimizer(
         ahead = {field: _ahead(setting, updates) for field, setting in settings.items()}
         return known[name](_ahead(learning_rate, updates), **ahead)
 
+    frozen = frozen or {}
+    tx = frozen_until(make, frozen)
+    if clip_norm:
+        length = schedules.not_negative("config.optimizer.clip_norm", clip_norm)
+        # what does not move must not shorten what does
+        tx = optax.chain(only_moving(frozen), optax.clip_by_global_norm(length), tx)
     return optax.MultiSteps(
-        frozen_until(make, frozen or {}),
+        tx,
         every_k_schedule=durations.accumulation,
         should_skip_update_fn=optax.skip_not_finite,
     )
