@@ -1,12 +1,17 @@
 """What a training task is: pure functions, in the style of optax."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.models.network import Network
+from medssl_jax.optim.durations import Durations
 
 Params = PyTree
 Aux = Mapping[str, Any]
@@ -34,7 +39,7 @@ class Method(NamedTuple):
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
     modalities: names, if a batch's rows have to take turns between them.
     frozen: updates during which the optimizer leaves a part of `params` alone, by its
-      name there.
+      name there. Its batch statistics are the method's own: see `train_from`.
     learns: how many classes and findings, one of them 0, where labels of some examples
       are learnt from beside the images; (0, 0) where none are.
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
@@ -67,6 +72,35 @@ def backbone_variables(params: Params, aux: Aux) -> PyTree:
 def variables(params: Params, batch_stats: PyTree, part: str) -> PyTree:
     """Return the variables of one part, as `Network.apply` takes them."""
     return {"params": params[part], "batch_stats": batch_stats[part]}
+
+
+def train_from(
+    start: int, network: Network, variables: PyTree, x: PyTree, update: Int[Array, ""]
+) -> tuple[PyTree, PyTree]:
+    """Apply a network that is frozen before update `start`; return (y, batch_stats).
+
+    While it is frozen it runs as in evaluation, by its running statistics, which stay
+    as they are, and its parameters have no gradient; x has one. Name the part in
+    `Method.frozen` too: an optimizer's momentum and decay need no gradient to move it.
+    """
+    if start == 0:
+        return network.apply(variables, x, True)
+    return lax.cond(
+        update < start,
+        lambda: network.apply(lax.stop_gradient(variables), x, False),
+        lambda: network.apply(variables, x, True),
+    )
+
+
+def frozen_for(durations: Durations, epochs: float) -> int:
+    """Return the updates that `config.method.frozen_epochs` means.
+
+    Raises:
+      ConfigError: unless it is a number of epochs, 0 or more.
+    """
+    if not 0 <= epochs < math.inf:
+        raise ConfigError(f"config.method.frozen_epochs is {epochs}; use 0 or more")
+    return durations.to_updates(epochs)
 
 
 def spread(z: Float[Array, "v b d"], axis_name: str | None) -> Float[Array, ""]:

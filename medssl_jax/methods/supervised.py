@@ -20,6 +20,7 @@ def supervised(
     dtype: DTypeLike,
     classes: int = 0,
     findings: int = 0,
+    frozen_epochs: float = 0.0,
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 
@@ -28,16 +29,20 @@ def supervised(
     Args:
       backbone: images (b, *s, c) -> features (b, d).
       views: "first", the random view to train on; "eval", the one to predict on.
-      durations: unused; every method is told the length of its run.
+      durations: of the run.
       axis_name: unused; only the backbone takes statistics over devices.
       dtype: of the head's computation.
       classes: how many; labels (b,) are 0 to classes - 1.
       findings: how many; labels (b, findings) are 1, 0, or -1 where unknown.
+      frozen_epochs: so long the head learns alone, on a backbone whose weights and
+        batch statistics stay as they are.
 
     Raises:
-      ConfigError: unless one of the two is given.
+      ConfigError: unless one of classes and findings is given, or if frozen_epochs is
+        negative.
     """
-    del durations, axis_name
+    del axis_name
+    frozen = base.frozen_for(durations, frozen_epochs)
     labels = label_loss(classes=classes, findings=findings)
     head = heads.linear(output_size=labels.outputs, dtype=dtype)
 
@@ -56,25 +61,31 @@ def supervised(
         params = {"backbone": encoder["params"], "head": classifier["params"]}
         return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
-    def logits(params, aux, images, train):
-        features, stats = backbone.apply(
-            base.backbone_variables(params, aux), images, train
-        )
-        out, _ = head.apply({"params": params["head"]}, features, train)
-        return out, {"backbone": stats}
-
     def loss(params, aux, views, key, update):
-        del key, update
-        out, stats = logits(params, aux, views["image"], True)
+        del key
+        encoder = base.backbone_variables(params, aux)
+        features, stats = base.train_from(
+            frozen, backbone, encoder, views["image"], update
+        )
+        out, _ = head.apply({"params": params["head"]}, features, True)
         per_example, metrics = labels.loss(out, views["label"])
-        return per_example.mean(), ({**aux, "batch_stats": stats}, metrics)
+        new = {**aux, "batch_stats": {"backbone": stats}}
+        return per_example.mean(), (new, metrics)
 
     def predict(params, aux, images):
         no_key = jax.random.key(0)  # the view of evaluation draws nothing
         images = jax.vmap(lambda image: views["eval"](no_key, image))(images)
-        out, _ = logits(params, aux, images, False)
+        encoder = base.backbone_variables(params, aux)
+        features, _ = backbone.apply(encoder, images, False)
+        out, _ = head.apply({"params": params["head"]}, features, False)
         return labels.probabilities(out)
 
     return base.Method(
-        init, one_view, loss, base.no_change, base.backbone_variables, predict
+        init,
+        one_view,
+        loss,
+        base.no_change,
+        base.backbone_variables,
+        predict,
+        frozen={"backbone": frozen} if frozen else {},
     )
