@@ -61,7 +61,7 @@ def published(variant: str) -> ConfigDict:
     config.train_epochs = 30_000 * 256 / 137_500
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=2)
-    config.method = dict(name="supervised", classes=2, findings=0)
+    config.method = dict(name="supervised", classes=2, findings=0, frozen_epochs=0.0)
     config.model = dict(
         name="resnet",
         ndim=2,
