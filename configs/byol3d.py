@@ -80,7 +80,9 @@ def published(variant: str) -> ConfigDict:
     config.splits = dict(test=dict(fraction=0.0))
     if variant in TESTS:
         config.splits = dict(test=dict(split=TESTS[variant]))
-    config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
+    config.evaluation = (
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+    )
     return config
 
 

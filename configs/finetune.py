@@ -81,11 +81,7 @@ def published(variant: str) -> ConfigDict:
     )
     config.data.resize = (256,)  # the shorter side
     config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
-    config.evaluation = dict(
-        name="classify",
-        classes=config.method.get_ref("classes"),
-        findings=config.method.get_ref("findings"),
-    )
+    config.evaluation = (ConfigDict(dict(name="classify")),)
     return config
 
 

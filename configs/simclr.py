@@ -100,7 +100,9 @@ def published(variant: str) -> ConfigDict:
     eval_view = dict(centre_crop=dict(size=(224, 224)))
     config.views = dict(first=both, second=both, eval=eval_view)
     config.splits = dict(test=dict(fraction=0.0))
-    config.evaluation = dict(name="probe", neighbours=20, temperature=0.07)
+    config.evaluation = (
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+    )
     return config
 
 

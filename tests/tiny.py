@@ -13,6 +13,8 @@ from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.optimizers import is_kernel, lars
 from medssl_jax.step.parallel import AXIS
 from medssl_jax.step.state import init_state
+from medssl_jax.views.compose import View
+from medssl_jax.views.op import Op
 
 METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
 SETTINGS = {
@@ -46,17 +48,24 @@ def durations(accumulation: int = 2) -> Durations:
     )
 
 
-def noisy(key, image):
-    return image + 0.1 * jax.random.normal(key, image.shape)
+def noisy(image):
+    """Return a view that adds noise to what `image` makes of an image."""
+
+    def apply(key, x):
+        x = image(x)
+        return x + 0.1 * jax.random.normal(key, x.shape)
+
+    return View((Op(lambda key, shape: key, apply),))
 
 
 def views():
+    whole = noisy(lambda x: x)
     return {
-        "first": noisy,
-        "second": noisy,
-        "assigned": noisy,
-        "small": lambda key, image: noisy(key, image[:, 2:6, 2:6]),
-        "eval": lambda key, image: image,
+        "first": whole,
+        "second": whole,
+        "assigned": whole,
+        "small": noisy(lambda x: x[:, 2:6, 2:6]),
+        "eval": View(()),
     }
 
 

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax.data.order.roles import TRAIN
-from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.report.build import build as build_report
 from medssl_jax.run import provenance
 from medssl_jax.run.checkpoint import Checkpoints
@@ -22,8 +22,8 @@ from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
 from medssl_jax.run.meter import Meter
 from medssl_jax.run.task import Task, accumulation_warning, build
-from medssl_jax.saved.classifier import Classifier
 from medssl_jax.saved.encoder import Encoder
+from medssl_jax.saved.predictor import Predictor
 from medssl_jax.step.parallel import (
     AXIS,
     Parallel,
@@ -31,10 +31,9 @@ from medssl_jax.step.parallel import (
     local_copy,
     parallel,
 )
-from medssl_jax.step.state import IMAGES, TrainState, make_train_step, views_fed
+from medssl_jax.step.state import TrainState, make_train_step, views_fed
 
 _SHOWN = 8  # examples in the report's grid of views
-_DEVICE_FIELDS = (*IMAGES, "label")
 
 
 class _Run(NamedTuple):
@@ -132,8 +131,7 @@ def _train(
         waited = time.perf_counter() - asked_at
         if step == 0:
             _write_views(this, batch)
-        arrays = {name: batch[name] for name in _DEVICE_FIELDS if name in batch}
-        state, metrics = step_once(state, this.on.shard(arrays))
+        state, metrics = step_once(state, this.on.shard(for_device(batch)))
         meter.take(step, metrics, batch, waited)
 
         done = step + 1
@@ -172,9 +170,9 @@ def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
     Encoder(variables, this.task.spec).save(this.workdir / "encoder")
     if this.task.method.predict is not None:
         spec = this.task.spec | {"method": this.config.method.to_dict()}
-        spec["evaluation"] = this.config.evaluation.to_dict()
+        spec["evaluation"] = provenance.plain(this.config.evaluation)
         spec["label_names"] = this.task.sources[TRAIN].label_names
-        Classifier(*weights, spec).save(this.workdir / "classifier")
+        Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     provenance.write(this.workdir / "results.json", results)
     provenance.finish(this.workdir / "run.json", variables["params"], **outcome)
@@ -200,7 +198,7 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
     """Keep the first views that are fed, for the report."""
     if jax.process_index() != 0:
         return
-    shown = {name: batch[name][:_SHOWN] for name in _DEVICE_FIELDS if name in batch}
+    shown = {name: array[:_SHOWN] for name, array in for_device(batch).items()}
 
     @jax.jit
     def make(arrays):

@@ -10,6 +10,8 @@ import numpy as np
 from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Record, Source
 
+# what is written beside a record: for the log, and for whoever wants to know
+_HOST_ONLY = ("index", "partner_index", "repeated_frames")
 _CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
 
 # (record, generator or None) -> arrays of one shape
@@ -79,6 +81,11 @@ def eval_batches(
             name: np.stack([record[name] for record in records]) for name in records[0]
         }
         yield {**batch, "index": np.asarray(indices)}
+
+
+def for_device(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return all fields of a batch but those that the host keeps of its rows."""
+    return {name: array for name, array in batch.items() if name not in _HOST_ONLY}
 
 
 class _Positions:

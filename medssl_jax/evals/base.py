@@ -1,6 +1,6 @@
 """What an evaluator is, and what it is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +9,15 @@ from jaxtyping import Float, PyTree
 
 from medssl_jax.data.pipeline import Draw, eval_batches
 from medssl_jax.data.source import Source, Subset, is_labelled
+from medssl_jax.errors import ConfigError
 from medssl_jax.methods.base import Method
 
 
 class Context(NamedTuple):
     """The run that an evaluator looks at.
 
-    predict: (params, aux, host images) -> (b, classes) or (b, findings), where the
-      method has labels.
+    predict: (params, aux, host images) -> what the method predicts, by name, where it
+      has labels.
     sources: by role ("train", and what `config.splits` names).
     draw: brings a prepared volume to the shape of the batch, without chance.
     spec: what `encoder.Encoder` takes beside the variables.
@@ -26,7 +27,7 @@ class Context(NamedTuple):
     """
 
     method: Method
-    predict: Callable[[PyTree, PyTree, np.ndarray], np.ndarray] | None
+    predict: Callable[[PyTree, PyTree, np.ndarray], Mapping[str, np.ndarray]] | None
     sources: Mapping[str, Source]
     draw: Draw
     batch_size: int
@@ -62,6 +63,36 @@ class Evaluator(NamedTuple):
 
     during: Callable[[PyTree, PyTree], dict[str, float]]
     final: Callable[[PyTree, PyTree], dict[str, Any]]
+
+
+def together(evaluators: Sequence[Evaluator]) -> Evaluator:
+    """Return one evaluator of several: their headlines, tables and curves on end."""
+
+    def during(params, aux):
+        return _merged([one.during(params, aux) for one in evaluators])
+
+    def final(params, aux):
+        return _merged([one.final(params, aux) for one in evaluators])
+
+    return Evaluator(during, final)
+
+
+def _merged(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, value in (item for one in found for item in one.items()):
+        if name not in merged:
+            merged[name] = value
+        elif name == "headline":
+            merged[name] = f"{merged[name]} {value}"
+        elif name in ("tables", "roc"):
+            merged[name] = [*merged[name], *value]
+        elif name == "values" and not merged[name].keys() & value.keys():
+            merged[name] = {**merged[name], **value}
+        else:
+            raise ConfigError(
+                f"config.evaluation has two evaluators that tell {name}; keep one"
+            )
+    return merged
 
 
 def apply_to_all(

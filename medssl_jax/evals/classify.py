@@ -15,23 +15,24 @@ from medssl_jax.evals.metrics import binary_scores, metrics
 from medssl_jax.evals.predictions import write_predictions
 
 
-def classify(context: Context, *, classes: int = 0, findings: int = 0) -> Evaluator:
+def classify(context: Context) -> Evaluator:
     """Build validation by loss, and test metrics with bootstrap intervals.
 
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
     "lowest validation accuracy", which can only mean this), and the test sees it once.
-    One of `classes` and `findings` is given, as to `methods.supervised`. A context
-    without the role "train", of a classifier that is only tested, has no validation.
+    Its classes or findings are those of the method. A context without the role "train",
+    of a classifier that is only tested, has no validation.
 
     Raises:
-      ConfigError: if both or neither are given; if there are no labelled examples for
+      ConfigError: if the method tells no classes; if there are no labelled examples for
         validation or test; if labels are not what the method learns; if training or
         validation lacks a class, or a positive or a negative of a finding.
     """
-    if (classes > 1) == (findings > 0):
+    classes, findings = context.method.learns
+    if context.predict is None or not (classes or findings):
         raise ConfigError(
-            f"evaluation.classes {classes} and evaluation.findings {findings}: give "
-            "the one that the method has, the other 0"
+            "evaluation 'classify' needs a method with classes or findings, such as "
+            "'supervised'"
         )
     trained = "train" in context.sources
     sources = {"train": context.sources["train"]} if trained else {}
@@ -51,7 +52,7 @@ def classify(context: Context, *, classes: int = 0, findings: int = 0) -> Evalua
 
     def probabilities(role, params, aux):
         return apply_to_all(
-            lambda images: context.predict(params, aux, images),
+            lambda images: context.predict(params, aux, images)["probability"],
             sources[role],
             context.draw,
             context.batch_size,

@@ -32,7 +32,7 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
             count = np.shape(source.labels)[1]
             raise ConfigError(
                 f"the labels of {role} are {count} findings, not classes; set "
-                f"method.findings and evaluation.findings to {count}, classes to 0"
+                f"method.findings to {count}, method.classes to 0"
             )
         none = [UNLABELLED] * len(source)
         labels = np.asarray(none if source.labels is None else source.labels)
@@ -60,8 +60,9 @@ def check_known(source: Source, classes: int, findings: int) -> None:
     """
     if source.labels is None or not is_labelled(np.asarray(source.labels)).any():
         raise ConfigError(
-            f"method.beta weighs labels, and none of the {len(source)} training "
-            "examples has one: give labels, or set method.beta to 0"
+            f"the method learns from labels, and none of the {len(source)} training "
+            "examples has one: give labels with data.labels, or, where the method has "
+            "method.beta, set it to 0"
         )
     labels = np.asarray(source.labels)
     if findings:
@@ -87,7 +88,7 @@ def check_findings(sources: Mapping[str, Source], findings: int) -> None:
             shape = None if source.labels is None else np.shape(source.labels)
             raise ConfigError(
                 f"the labels of {role} have the shape {shape}, not (n, {findings}): "
-                "correct method.findings and evaluation.findings, or the labels"
+                "correct method.findings, or the labels"
             )
     check_alike(sources)
     for role, source in sources.items():

@@ -1,34 +1,33 @@
 """What a run is worth on its validation examples: choices are made by them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medssl_jax import resolve
 from medssl_jax.errors import ConfigError, Diverged
-from medssl_jax.evals.base import Context, Evaluator
+from medssl_jax.evals.base import Context, Evaluator, together
 
 
-def validation(context: Context, *, of: dict[str, Any]) -> Evaluator:
-    """Build another evaluator's validation alone: the test examples are never read.
+def validation(context: Context, *, of: Sequence[Mapping[str, Any]]) -> Evaluator:
+    """Build other evaluators' validation alone: the test examples are never read.
 
     Args:
-      of: `name` and settings of the evaluator whose validation it is.
+      of: `name` and settings of each evaluator, as `config.evaluation` has them.
 
     Raises:
-      ConfigError: if that evaluator has no validation loss.
+      ConfigError: if none of them has a validation loss.
       Diverged: while it runs, if predictions are not finite.
     """
-    settings = dict(of)
-    factory = resolve.factory("medssl_jax.evals", settings.pop("name"))
-    during = factory(
-        context._replace(predict=_finite(context.predict)), **settings
-    ).during
+    context = context._replace(predict=_finite(context.predict))
+    during = together([_evaluator(context, dict(one)) for one in of]).during
 
     def final(params, aux):
         values = during(params, aux)
         if "validation_loss" not in values:
-            raise ConfigError(f"evaluation {of['name']!r} has no validation loss")
+            names = ", ".join(repr(one["name"]) for one in of)
+            raise ConfigError(f"evaluation {names} has no validation loss")
         count = len(context.sources["validation"])
         table = {
             "title": "Validation",
@@ -47,12 +46,17 @@ def validation(context: Context, *, of: dict[str, Any]) -> Evaluator:
     return Evaluator(during, final)
 
 
+def _evaluator(context: Context, settings: dict[str, Any]) -> Evaluator:
+    factory = resolve.factory("medssl_jax.evals", settings.pop("name"))
+    return factory(context, **settings)
+
+
 def _finite(predict):
     def checked(params, aux, images):
-        p = np.asarray(predict(params, aux, images))
-        if not np.isfinite(p).all():
+        found = predict(params, aux, images)
+        if not all(np.isfinite(array).all() for array in found.values()):
             raise Diverged("the predictions on validation examples are not finite")
-        return p
+        return found
 
     return checked
 

@@ -26,22 +26,25 @@ class Method(NamedTuple):
       backbone under "backbone" (`params`, `aux["batch_stats"]`).
     views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1],
       as is its `partner`, if the run's sampler gives one: another image of the same
-      patient. The step maps it over the batch.
+      patient. What else its record has is there as `data.draw.Draw` gives it. The step
+      maps it over the batch.
     loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
       this device's examples. Called on every micro-batch.
     after_update: (params, aux, update) -> (params, aux), called only when update
       number `update` (from 0) has moved `params`.
     encoder: (params, aux) -> variables of the backbone: all that evaluators and
       export see of a pretext task.
-    predict: (params, aux, images (b, *s, c)) -> (b, classes) probabilities of a task
-      that has labels, else None.
+    predict: (params, aux, images (b, *s, c)) -> what a task with labels says of them, by
+      name: "probability" (b, classes or findings), "mask" (b, *s, classes), a class's
+      probability in each voxel; else None.
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
     modalities: names, if a batch's rows have to take turns between them.
     frozen: updates during which the optimizer leaves a part of `params` alone, by its
       name there. Its batch statistics are the method's own: see `train_from`.
-    learns: how many classes and findings, one of them 0, where labels of some examples
-      are learnt from beside the images; (0, 0) where none are.
+    learns: how many classes and findings, one of them 0, where labels of examples are
+      learnt from; (0, 0) where none are.
+    targets: fields of a record beside the image that the views take, such as "mask".
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
     """
 
@@ -50,11 +53,12 @@ class Method(NamedTuple):
     loss: Callable[..., tuple[Array, tuple[Aux, Mapping[str, Array]]]]
     after_update: Callable[..., tuple[Params, Aux]]
     encoder: Callable[[Params, Aux], PyTree]
-    predict: Callable[..., Array] | None = None
+    predict: Callable[..., Mapping[str, Array]] | None = None
     in_batch: str = ""
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
+    targets: tuple[str, ...] = ()
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
 
 

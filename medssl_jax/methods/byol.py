@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from medssl_jax.losses import normalized_mse
 from medssl_jax.methods import base
 from medssl_jax.models import heads
+from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.schedules import byol_tau
@@ -32,7 +33,7 @@ def byol(
     large batch in it; batch statistics still see one micro-batch.
 
     Args:
-      backbone: images (b, *s, c) -> features (b, d).
+      backbone: images (b, *s, c) -> Features.
       views: "first" and "second", random views of the same output shape.
       durations: of the run, over whose updates tau rises to 1.
       axis_name: devices over which batch statistics are taken.
@@ -42,6 +43,7 @@ def byol(
 
     Source: arXiv:2006.07733; BYOLMed3D for the encoder and the accumulation.
     """
+    backbone = pooled(backbone)
     head = heads.mlp(
         hidden_sizes=(hidden_size,),
         output_size=output_size,

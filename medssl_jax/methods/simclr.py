@@ -9,6 +9,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.losses import nt_xent_and_accuracy
 from medssl_jax.methods import base
 from medssl_jax.models import heads
+from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
@@ -35,7 +36,7 @@ def simclr(
     adds none.
 
     Args:
-      backbone: images (b, *s, c) -> features (b, d).
+      backbone: images (b, *s, c) -> Features.
       views: "first" and "second", random views of the same output shape.
       durations: unused; every method is told the length of its run.
       axis_name: devices over which negatives and batch statistics are taken.
@@ -51,6 +52,7 @@ def simclr(
 
     Source: SimCLR, arXiv:2002.05709; MICLe, arXiv:2101.05224, algorithm 1.
     """
+    backbone = pooled(backbone)
     del durations
     if layers < 1:
         raise ConfigError(f"method.layers is {layers}; use 2 (SimCLR) or 3 (SimCLR v2)")

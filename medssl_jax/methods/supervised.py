@@ -6,6 +6,7 @@ from jax.typing import DTypeLike
 from medssl_jax.methods import base
 from medssl_jax.methods.labels import label_loss
 from medssl_jax.models import heads
+from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
@@ -27,7 +28,7 @@ def supervised(
     Two classes are BYOLMed3D's downstream task; more are softmax, findings sigmoid.
 
     Args:
-      backbone: images (b, *s, c) -> features (b, d).
+      backbone: images (b, *s, c) -> Features.
       views: "first", the random view to train on; "eval", the one to predict on.
       durations: of the run.
       axis_name: unused; only the backbone takes statistics over devices.
@@ -41,6 +42,7 @@ def supervised(
       ConfigError: unless one of classes and findings is given, or if frozen_epochs is
         negative.
     """
+    backbone = pooled(backbone)
     del axis_name
     frozen = base.frozen_for(durations, frozen_epochs)
     labels = label_loss(classes=classes, findings=findings)
@@ -78,7 +80,7 @@ def supervised(
         encoder = base.backbone_variables(params, aux)
         features, _ = backbone.apply(encoder, images, False)
         out, _ = head.apply({"params": params["head"]}, features, False)
-        return labels.probabilities(out)
+        return {"probability": labels.probabilities(out)}
 
     return base.Method(
         init,
@@ -88,4 +90,5 @@ def supervised(
         base.backbone_variables,
         predict,
         frozen={"backbone": frozen} if frozen else {},
+        learns=(classes, findings),
     )

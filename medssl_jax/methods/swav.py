@@ -15,6 +15,7 @@ from medssl_jax.losses import l2_normalize, swapped_prediction
 from medssl_jax.methods import base, ring, usage
 from medssl_jax.methods.labels import label_loss
 from medssl_jax.models import heads
+from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
@@ -56,7 +57,7 @@ def swav(
     accumulation adds nothing to them.
 
     Args:
-      backbone: images (b, *s, c) -> features (b, d), for each size of crop.
+      backbone: images (b, *s, c) -> Features, for each size of crop.
       views: one for each name in `crops`.
       durations: of the run.
       axis_name: devices over which assignments and batch statistics are taken.
@@ -84,6 +85,7 @@ def swav(
 
     Source: SwAV, arXiv:2006.09882; arXiv:2201.01283, eq. 4 and 7 and table I.
     """
+    backbone = pooled(backbone)
     _check(prototypes, crops, views, temperature, epsilon, queue_length)
     kinds = sorted(crops, key=lambda kind: (kind != ASSIGNED, kind))
     codes_of = crops[ASSIGNED]

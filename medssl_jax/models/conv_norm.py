@@ -1,4 +1,4 @@
-"""A convolution with batch normalisation after it, and so without a bias."""
+"""A convolution with batch normalisation after it."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ from medssl_jax.models.norm import BatchNorm
 class ConvNorm(nn.Module):
     """Convolve with a kernel of `size`, computing in `dtype`, then normalise.
 
-    `axis_name` names the mapped axis over which batch statistics are averaged.
+    `axis_name` names the mapped axis over which batch statistics are averaged. A bias
+    does nothing that the norm does not take out again; published networks have it.
     """
 
     features: int
@@ -21,6 +22,7 @@ class ConvNorm(nn.Module):
     strides: tuple[int, ...]
     dtype: DTypeLike
     axis_name: str | None
+    use_bias: bool = False
 
     @nn.compact
     def __call__(
@@ -33,4 +35,8 @@ class ConvNorm(nn.Module):
             jnp.float32,
         )
         x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides)
+        if self.use_bias:
+            shape = (self.features,)
+            bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+            x = x + bias.astype(self.dtype).reshape((1,) * (x.ndim - 1) + shape)
         return BatchNorm(self.dtype, self.axis_name, name="norm")(x, train)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
+from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
 
 
@@ -25,7 +26,9 @@ def densenet(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> Network:
-    """Return the encoder (b, *s, c) -> (b, features), for images of any size.
+    """Return the encoder (b, *s, c) -> Features, for images of any size.
+
+    Maps are those of the blocks, the last one mixed as said below.
 
     A unit is a convolution, batch normalisation and LeakyReLU; its output is
     concatenated to its input. The paper's network for head CT has blocks of
@@ -74,7 +77,7 @@ class _DenseNet(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b d"]:
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
         def unit(x, features, size, name):
             strides = (1,) * self.ndim
             parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}
@@ -85,8 +88,10 @@ class _DenseNet(nn.Module):
             return 1 if block < self.in_plane_blocks else size
 
         x = unit(x, self.initial_features, (depth(0, 3), 3, 3), "stem")
+        maps = []
         for i, units in enumerate(self.blocks):
             if i > 0:
+                maps.append(x)
                 x = _halve(x, (depth(i - 1, 2), 2, 2)[-self.ndim :])
             for j in range(units):
                 name = f"block{i + 1}_{j}"
@@ -94,7 +99,8 @@ class _DenseNet(nn.Module):
                 x = jnp.concatenate([x, new], axis=-1)
         x = unit(x, self.features // 2, (1, 1, 1), "mix").astype(jnp.float32)
         voxels = range(1, x.ndim - 1)
-        return jnp.concatenate([jnp.max(x, voxels), jnp.mean(x, voxels)], axis=-1)
+        vector = jnp.concatenate([jnp.max(x, voxels), jnp.mean(x, voxels)], axis=-1)
+        return Features(vector, (*maps, x))
 
 
 def _halve(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
@@ -25,10 +26,11 @@ def pure(module: nn.Module) -> Network:
 
     def init(key, x):
         # batch_stats stays empty in a module without batch normalisation
-        return {"batch_stats": {}} | module.init(key, jnp.asarray(x), train=False)
+        x = jax.tree.map(jnp.asarray, x)
+        return {"batch_stats": {}} | module.init(key, x, train=False)
 
     def apply(variables, x, train: bool):
-        x = jnp.asarray(x)  # callers of an encoder have NumPy
+        x = jax.tree.map(jnp.asarray, x)  # callers of an encoder have NumPy
         y, state = module.apply(variables, x, train=train, mutable=["batch_stats"])
         return y, {"batch_stats": {}, **state}["batch_stats"]
 

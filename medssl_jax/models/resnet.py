@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
+from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
 
 
@@ -22,7 +23,10 @@ def resnet(
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> Network:
-    """Return the encoder (b, *s, c) -> (b, d) by global average pooling, without head.
+    """Return the encoder (b, *s, c) -> Features, without head.
+
+    Maps are those of the stages, after that of the stem where it is pooled; the vector
+    is the mean of the last one.
 
     Args:
       ndim: spatial axes of the input.
@@ -71,11 +75,12 @@ class _ResNet(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Float[Array, "b d"]:
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
         size, strides, pool = _STEMS[self.stem]
         size, strides = size[-self.ndim :], strides[-self.ndim :]
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
         x = nn.relu(ConvNorm(self.width, size, strides, **parts, name="stem")(x, train))
+        maps = [x] if pool else []
         if pool:
             window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
             x = nn.max_pool(x, window, (2,) * self.ndim, padding)
@@ -88,7 +93,9 @@ class _ResNet(nn.Module):
                     **parts,
                     name=f"layer{i + 1}_{j}",
                 )(x, train)
-        return jnp.mean(x, axis=range(1, x.ndim - 1), dtype=jnp.float32)
+            maps.append(x)
+        vector = jnp.mean(x, axis=range(1, x.ndim - 1), dtype=jnp.float32)
+        return Features(vector, tuple(maps))
 
 
 class _Block(nn.Module):

@@ -38,11 +38,11 @@ def run(config: ConfigDict, workdir: Path) -> None:
     experiment = prepare(config, workdir)
     cells = _cells(config.grid.to_dict())
     tried = {_name(cell): workdir / "cells" / _name(cell) for cell in cells}
-    tested = experiment.evaluation.to_dict()
+    tested = provenance.plain(experiment.evaluation)
     outcomes = []
     for cell, folder in zip(cells, tried.values(), strict=True):
         trial = vary(experiment, _changes(cell))
-        trial.evaluation = ConfigDict({"name": "validation", "of": tested})
+        trial.evaluation = (ConfigDict({"name": "validation", "of": tested}),)
         outcomes.append(_values(complete(trial, folder, within=workdir)))
     best = choose([outcome.get(_LOSS, math.nan) for outcome in outcomes])
     chosen = vary(experiment, _changes(cells[best]))

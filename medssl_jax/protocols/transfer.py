@@ -10,16 +10,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from medssl_jax import resolve
 from medssl_jax.data import relabel
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, labelled
+from medssl_jax.evals.classify import classify
 from medssl_jax.protocols import outcome
 from medssl_jax.run import provenance
-from medssl_jax.saved.classifier import Classifier, load_classifier, method_of
+from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
 
 _HERE = "test"
 
@@ -36,14 +36,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     began = time.time()
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
-    classifier = load_classifier(config.init_from)
+    classifier = load_predictor(config.init_from)
     settings = classifier.spec["host"].items()  # JSON has no tuples
     host = HostTransform(**{k: tuple(v) if type(v) is list else v for k, v in settings})
     source = _matched(_open(config, host, workdir), config, classifier)
     if jax.process_index() != 0:
         return
-    evaluation = dict(classifier.spec["evaluation"])
-    factory = resolve.factory("medssl_jax.evals", evaluation.pop("name"))
     context = Context(
         method=method_of(classifier.spec),
         predict=lambda params, aux, images: classifier(images),
@@ -55,7 +53,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         workdir=workdir,
         seed=config.seed,
     )
-    results = factory(context, **evaluation).final(classifier.params, classifier.aux)
+    results = classify(context).final(classifier.params, classifier.aux)
     results = dict(results, tables=[*results["tables"], *_at_home(config, results)])
     facts = {
         "data": {_HERE: provenance.summary(source)},
@@ -78,15 +76,14 @@ def _open(config: ConfigDict, host: HostTransform, workdir: Path) -> Source:
     )[roles.TRAIN]
 
 
-def _matched(source: Source, config: ConfigDict, classifier: Classifier) -> Source:
+def _matched(source: Source, config: ConfigDict, classifier: Predictor) -> Source:
     """Return the labelled examples, labelled as the classifier's are."""
     if labelled(source) is None:
         raise ConfigError(
             "config.data has no labels to test with; give it some, or write features "
             "with configs/features.py"
         )
-    method = classifier.spec["method"]
-    to_tell = method.get("findings", 0)  # 0, or a classifier of classes
+    classes, to_tell = method_of(classifier.spec).learns  # one is 0
     kinds = "one class for each example", "several findings"
     here = np.ndim(source.labels) == 2
     if here != bool(to_tell):
@@ -96,7 +93,7 @@ def _matched(source: Source, config: ConfigDict, classifier: Classifier) -> Sour
         wanted = classifier.spec["label_names"]
         matched = relabel.findings(source, source.label_names, wanted)
     else:
-        matched = relabel.classes(source, config.relabel, method["classes"])
+        matched = relabel.classes(source, config.relabel, classes)
     found = labelled(matched)
     if found is None:
         raise ConfigError(f"config.relabel {config.relabel} leaves out every example")

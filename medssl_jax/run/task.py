@@ -18,10 +18,10 @@ from medssl_jax.data import energies
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
-from medssl_jax.data.pipeline import Draw
+from medssl_jax.data.pipeline import Draw, for_device
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.base import Context, Evaluator
+from medssl_jax.evals.base import Context, Evaluator, together
 from medssl_jax.evals.labels import check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
@@ -124,7 +124,8 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         learning_rate,
         frozen=method.frozen,
     )
-    example = host.draw(sources[roles.TRAIN][0], None)["image"][None]
+    example = for_device(host.draw(sources[roles.TRAIN][0], None))
+    _check_targets(method, example)
     init = _init(config, make_method, backbone, tx, example)
     spec = {
         "model": config.model.to_dict(),
@@ -153,9 +154,22 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         method=method,
         tx=tx,
         init=init,
-        evaluator=_named("evaluation", "medssl_jax.evals", config.evaluation, context),
+        evaluator=evaluator_of(config, context),
         spec=spec,
     )
+
+
+def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
+    """Build what `config.evaluation`, a list, names.
+
+    Raises:
+      ConfigError: if a name or setting is unknown, or does not fit the method.
+    """
+    parts = [
+        _named(f"evaluation[{i}]", "medssl_jax.evals", one, context)
+        for i, one in enumerate(config.evaluation)
+    ]
+    return together(parts)
 
 
 def _scheduled_decay(config: ConfigDict, durations: Durations) -> dict[str, Any]:
@@ -189,6 +203,16 @@ def _check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
 
 
+def _check_targets(method: Method, example: Mapping[str, Any]) -> None:
+    for field in method.targets:
+        if field not in example:
+            raise ConfigError(
+                f"config.method learns from the {field} of each image, and the training "
+                f"data has none: set what config.data says of it (data.{field}s), or "
+                "use another source"
+            )
+
+
 def _method_maker(config, views, durations):
     return functools.partial(
         _named,
@@ -206,14 +230,14 @@ def _init(config, make_method, backbone, tx, example):
     """Return () -> state; pretrained variables are an argument, not a constant."""
     given = None
     if config.init_from:
-        model, shape = config.model.to_dict(), example.shape[1:]
+        model, shape = config.model.to_dict(), example["image"].shape
         given = encoder.initial_variables(config.init_from, model, shape)
-    label = np.zeros(1, np.int32)
+    batch = {"label": np.int32(0), **example}
+    batch = {name: np.asarray(array)[None] for name, array in batch.items()}
 
     @jax.jit
     def make(key, given):
         start = backbone if given is None else starting_from(backbone, given)
-        batch = {"image": jnp.asarray(example), "label": label}
         return init_state(make_method(start), tx, key, batch)
 
     return lambda: make(jax.random.key(config.seed), given)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from medssl_jax import resolve
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.models.convert import from_torchvision
+from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.saved import export
 from medssl_jax.step.state import to_unit
@@ -117,7 +118,7 @@ def backbone(
 def _encode(key: str) -> Callable:
     """Compile once for every encoder of one architecture and view."""
     model, view = json.loads(key)
-    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    network = pooled(backbone(model, dtype=jnp.float32, axis_name=None))
     deterministic = functools.partial(compose(view), jax.random.key(0))
 
     @jax.jit

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import tiny
 from sklearn.metrics import roc_auc_score
 
-from medssl_jax.data.host import Draw
+from medssl_jax.data.draw import Draw
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context
@@ -32,12 +33,12 @@ def source(labels, names=NAMES, patients=None):
     return Examples(numbers, read, labels, patients, None, names)
 
 
-def context(workdir, labels, probabilities, **others):
+def context(workdir, labels, probabilities, learns=(0, 3), **others):
     """Return a run whose classifier says `probabilities` of its examples, in order."""
 
     def predict(params, aux, images):
         del params, aux
-        return probabilities[images[:, 0, 0, 0].astype(int)]
+        return {"probability": probabilities[images[:, 0, 0, 0].astype(int)]}
 
     roles = {"train": labels, "validation": labels, "test": labels} | others
     sources = {
@@ -46,7 +47,8 @@ def context(workdir, labels, probabilities, **others):
         if known is not None
     }
     draw = Draw((2, 2), "all")
-    return Context(None, predict, sources, draw, 16, {}, dict, workdir, 0)
+    method = tiny.method("supervised")._replace(learns=learns)
+    return Context(method, predict, sources, draw, 16, {}, dict, workdir, 0)
 
 
 def scores(labels, seed=1):
@@ -56,7 +58,7 @@ def scores(labels, seed=1):
 
 
 def run(tmp_path, labels, p, **others):
-    evaluator = classify(context(tmp_path, labels, p, **others), findings=3)
+    evaluator = classify(context(tmp_path, labels, p, **others))
     return evaluator.during(None, None), evaluator.final(None, None)
 
 
@@ -124,7 +126,7 @@ def test_classes_are_scored_by_first_guess_and_macro_auc(tmp_path):
     labels = np.random.default_rng(0).integers(0, 4, N)
     p = np.random.default_rng(1).random((N, 4)) + np.eye(4)[labels]
     p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
-    evaluator = classify(context(tmp_path, labels, p), classes=4)
+    evaluator = classify(context(tmp_path, labels, p, learns=(4, 0)))
     values = evaluator.final(None, None)["values"]
     assert values["accuracy"]["value"] == pytest.approx(np.mean(p.argmax(1) == labels))
     macro = roc_auc_score(labels, p, multi_class="ovr")
@@ -139,7 +141,7 @@ def test_classes_are_scored_by_first_guess_and_macro_auc(tmp_path):
 def test_a_class_that_the_test_lacks_is_named(tmp_path):
     labels, p = np.arange(N) % 3, np.full((N, 3), 1 / 3, np.float32)
     evaluator = classify(
-        context(tmp_path, labels, p, test=labels[labels < 2]), classes=3
+        context(tmp_path, labels, p, learns=(3, 0), test=labels[labels < 2])
     )
     (table,) = evaluator.final(None, None)["tables"]
     assert "no test example is of class 2" in table["note"]
@@ -168,7 +170,7 @@ def test_findings_that_cannot_be_learnt_or_scored_are_named_at_the_start(
     tmp_path, others, message
 ):
     with pytest.raises(ConfigError, match=message):
-        classify(context(tmp_path, findings(), np.zeros((N, 3)), **others), findings=3)
+        classify(context(tmp_path, findings(), np.zeros((N, 3)), **others))
 
 
 @pytest.mark.parametrize(
@@ -187,18 +189,18 @@ def test_classes_that_cannot_be_learnt_or_scored_are_named_at_the_start(
 ):
     labels = np.arange(N) % 3
     with pytest.raises(ConfigError, match=message):
-        classify(context(tmp_path, labels, np.zeros((N, 3)), **others), classes=3)
+        classify(context(tmp_path, labels, np.zeros((N, 3)), **others, learns=(3, 0)))
 
 
 def test_a_classifier_that_is_only_tested_needs_no_other_role(tmp_path):
     labels = absent("test", 1)["test"]
     p = scores(labels)
     only = context(tmp_path, labels, p, train=None, validation=None)
-    final = classify(only, findings=3).final(None, None)
+    final = classify(only).final(None, None)
     assert "gap" in final["tables"][0]["note"]
 
 
-@pytest.mark.parametrize("settings", [{}, {"classes": 2, "findings": 3}])
-def test_labels_are_classes_or_findings_and_never_both(tmp_path, settings):
-    with pytest.raises(ConfigError, match="evaluation.classes .*evaluation.findings"):
-        classify(context(tmp_path, findings(), np.zeros((N, 3))), **settings)
+def test_a_method_that_tells_no_classes_is_refused(tmp_path):
+    pretext = context(tmp_path, findings(), np.zeros((N, 3)), learns=(0, 0))
+    with pytest.raises(ConfigError, match="'classify' needs a method with classes"):
+        classify(pretext)

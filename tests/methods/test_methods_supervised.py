@@ -66,7 +66,7 @@ def test_predictions_are_probabilities_of_classes_or_of_each_finding(
     batch = tiny.batch(0, size=4)
     p = jax.jit(
         lambda: method.predict(*method.init(jax.random.key(0), batch), batch["image"])
-    )()
+    )()["probability"]
     assert p.shape == (4, columns)
     assert ((p > 0) & (p < 1)).all()
     sums_to_1 = np.allclose(p.sum(axis=1), 1, atol=1e-5)

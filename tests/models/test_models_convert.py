@@ -10,6 +10,7 @@ import pytest
 
 from medssl_jax.errors import UserError
 from medssl_jax.models.convert import from_torchvision
+from medssl_jax.models.features import pooled
 from medssl_jax.models.resnet import resnet
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -50,7 +51,7 @@ def test_trains_as_pytorch_does_in_features_and_gradients(name):
     variables = from_torchvision(tensors, shapes, sum_channels=False)
 
     def loss(x):
-        features, _ = NETWORKS[name].apply(variables, x, True)
+        features, _ = pooled(NETWORKS[name]).apply(variables, x, True)
         return jnp.sum(jnp.sin(features)), features
 
     gradient, features = jax.jit(jax.grad(loss, has_aux=True))(arrays["x"])
@@ -124,7 +125,7 @@ def test_a_summed_stem_sees_grey_as_rgb_saw_it():
 
 
 def evaluate(network, variables, x):
-    return jax.jit(network.apply, static_argnums=2)(variables, x, False)
+    return jax.jit(pooled(network).apply, static_argnums=2)(variables, x, False)
 
 
 @pytest.mark.parametrize(

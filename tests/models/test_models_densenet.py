@@ -10,6 +10,12 @@ from scipy import ndimage
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.densenet import densenet
+from medssl_jax.models.features import pooled
+
+
+def vectors(**settings):
+    return pooled(densenet(**settings))
+
 
 PAPER = {
     "blocks": (1, 2, 3, 3, 3),
@@ -44,7 +50,7 @@ def test_has_as_many_parameters_as_counted_by_hand(ndim):
         100 * 512,
     ]
     norms = 2 * (16 + 12 * 7 + 512)  # scale and shift: stem, twelve units, mix
-    variables = shapes(densenet(ndim=ndim, **PAPER), *(16,) * ndim, channels)
+    variables = shapes(vectors(ndim=ndim, **PAPER), *(16,) * ndim, channels)
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count == sum(convolutions) + norms
 
@@ -54,7 +60,7 @@ def test_has_as_many_parameters_as_counted_by_hand(ndim):
     "size", [(40, 224, 192), (20, 112, 96), (7, 33, 18), (1, 3, 2)]
 )
 def test_gives_1024_features_at_every_size(size):
-    network = densenet(ndim=3, **PAPER)
+    network = vectors(ndim=3, **PAPER)
     image = jax.ShapeDtypeStruct((2, *size, 1), jnp.float32)
 
     def features(key, image):
@@ -117,7 +123,7 @@ def dense_in_numpy(x, variables, train):
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("size", [(3, 5, 4), (1, 6, 1), (5, 6)])
 def test_equals_numpy_and_scipy(size, train):
-    network = densenet(ndim=len(size), **SMALL)
+    network = vectors(ndim=len(size), **SMALL)
     x = np.random.default_rng(1).normal(size=(2, *size, 2)).astype(np.float32)
     variables = randomised(network.init(jax.random.key(0), x))
     kernel = variables["params"]["block1_0"]["kernel"]
@@ -129,7 +135,7 @@ def test_equals_numpy_and_scipy(size, train):
 
 def test_halves_all_axes_after_blocks_that_are_not_in_plane():
     settings = SMALL | {"blocks": (1, 1, 1)}
-    network = densenet(ndim=3, **settings)
+    network = vectors(ndim=3, **settings)
     x = np.random.default_rng(1).normal(size=(1, 4, 8, 8, 1)).astype(np.float32)
     variables = network.init(jax.random.key(0), x)
     text = str(jax.make_jaxpr(lambda x: network.apply(variables, x, False)[0])(x))
@@ -140,7 +146,7 @@ def test_halves_all_axes_after_blocks_that_are_not_in_plane():
 
 def test_devices_share_statistics_as_if_they_were_one():
     whole, sharded = (
-        densenet(ndim=3, axis_name=name, **SMALL) for name in (None, "data")
+        vectors(ndim=3, axis_name=name, **SMALL) for name in (None, "data")
     )
     x = np.random.default_rng(1).normal(size=(8, 3, 4, 4, 1)).astype(np.float32)
     variables = randomised(whole.init(jax.random.key(0), x))
@@ -168,7 +174,7 @@ def test_devices_share_statistics_as_if_they_were_one():
 
 def test_computes_in_bfloat16_and_keeps_float32():
     full, half = (
-        densenet(ndim=3, dtype=dtype, **SMALL) for dtype in (jnp.float32, jnp.bfloat16)
+        vectors(ndim=3, dtype=dtype, **SMALL) for dtype in (jnp.float32, jnp.bfloat16)
     )
     x = np.random.default_rng(1).normal(size=(4, 3, 4, 4, 1)).astype(np.float32)
     variables = randomised(half.init(jax.random.key(0), x))
@@ -184,4 +190,4 @@ def test_computes_in_bfloat16_and_keeps_float32():
 )
 def test_a_shape_that_cannot_be_is_named(field, value, says):
     with pytest.raises(ConfigError, match=f"{field}.* is {says}"):
-        densenet(ndim=3, **PAPER | {field: value})
+        vectors(ndim=3, **PAPER | {field: value})

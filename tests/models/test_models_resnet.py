@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import pytest
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.features import pooled
 from medssl_jax.models.resnet import resnet
+
+
+def vectors(**settings):
+    return pooled(resnet(**settings))
+
 
 R18 = {"layers": (2, 2, 2, 2), "block": "basic"}
 R50 = {"layers": (3, 4, 6, 3), "block": "bottleneck"}
@@ -29,7 +35,7 @@ def count(network, shape):
     ],
 )
 def test_has_as_many_parameters_as_published(published, settings, shape):
-    assert count(resnet(width=64, **settings), shape) == published
+    assert count(vectors(width=64, **settings), shape) == published
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def test_has_as_many_parameters_as_published(published, settings, shape):
     ids=["R50 1x", "R50 2x", "R50 4x", "R152 2x"],
 )
 def test_width_gives_the_sizes_of_simclr(depth, width, millions):
-    encoder = resnet(ndim=2, width=width, stem="imagenet", **depth)
+    encoder = vectors(ndim=2, width=width, stem="imagenet", **depth)
     # published in millions; of ResNet-152 2x there are 232.25 M, .3 % fewer than 233
     assert count(encoder, (32, 32, 3)) / 1e6 == pytest.approx(millions, abs=0.8)
 
@@ -48,13 +54,13 @@ def test_width_gives_the_sizes_of_simclr(depth, width, millions):
 def test_unknown_names_list_the_known(field):
     settings = {"ndim": 2, "width": 8, "stem": "small", **R18, field: "dense"}
     with pytest.raises(ConfigError, match=f"unknown {field} 'dense'; known: "):
-        resnet(**settings)
+        vectors(**settings)
 
 
 def test_computes_in_bfloat16_and_keeps_float32():
     settings = {"ndim": 2, "layers": (1,), "block": "basic", "width": 4}
-    full = resnet(stem="small", **settings)
-    half = resnet(stem="small", dtype=jnp.bfloat16, **settings)
+    full = vectors(stem="small", **settings)
+    half = vectors(stem="small", dtype=jnp.bfloat16, **settings)
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 1))
     variables = half.init(jax.random.key(0), x)
     y, statistics = jax.jit(half.apply, static_argnums=2)(variables, x, True)

@@ -94,15 +94,15 @@ def test_validation_asks_nothing_of_the_test_examples(monkeypatch):
         given.update(context=context, classes=classes)
 
         def during(params, aux):
-            p = context.predict(params, aux, None)
+            p = context.predict(params, aux, None)["probability"]
             return {"validation_loss": float(p.sum()), "validation_AUC": 0.75}
 
         return Evaluator(during, lambda params, aux: context.sources["test"].labels)
 
     monkeypatch.setattr(resolve, "factory", lambda package, name: judge)
     p = np.array([0.25, 0.25])
-    context = _context(predict=lambda *_: p)
-    judged = validation(context, of={"name": "judge", "classes": 3})
+    context = _context(predict=lambda *_: {"probability": p})
+    judged = validation(context, of=[{"name": "judge", "classes": 3}])
     found = judged.final(None, None)
     assert given["classes"] == 3
     assert judged.during(None, None) == {"validation_loss": 0.5, "validation_AUC": 0.75}

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 import medssl_jax
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.models.features import pooled
 from medssl_jax.saved.encoder import Encoder, backbone, initial_variables
 
 MODEL = {
@@ -48,7 +49,7 @@ def test_features_are_the_network_on_the_standardised_unit_image(variables, imag
     x = images.astype(np.float64) / 255
     axes = (1, 2, 3)
     x = (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
-    network = backbone(MODEL, dtype=jnp.float32, axis_name=None)
+    network = pooled(backbone(MODEL, dtype=jnp.float32, axis_name=None))
     expected, _ = network.apply(variables, x.astype(np.float32), False)
     found = Encoder(variables, SPEC)(images)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
@@ -97,7 +98,7 @@ def test_a_run_can_start_from_torchvisions_weights(tmp_path):
     save_file(tensors, path)
     model = MODEL | {"ndim": 3, "layers": [2, 2, 2, 2], "width": 2, "stem": "r3d"}
     variables = initial_variables(str(path), model, x.shape[1:])
-    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    network = pooled(backbone(model, dtype=jnp.float32, axis_name=None))
     found, _ = network.apply(variables, x, False)
     np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="r3d_18.safetensors.*width"):

@@ -1,0 +1,153 @@
+"""The decoder half of a U-Net: a head on the maps of any backbone."""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from medssl_jax.models.conv import convolve
+from medssl_jax.models.initializers import he_normal_fan_out, lecun_normal
+from medssl_jax.models.network import Network, pure
+from medssl_jax.models.unet import Level
+
+Maps = tuple[Float[Array, "b *_"], ...]
+
+
+def decoder(
+    *,
+    outputs: int,
+    deep: bool = False,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> Network:
+    """Map (image (b, *s, c), a backbone's maps) to logits (b, *s, outputs), float32.
+
+    From the coarsest map on: a transposed convolution to the size of the next finer
+    one and to its channels, that map beside it, then twice a convolution, batch
+    normalisation and ReLU. Where the finest map is coarser than the image, as after the
+    stem of a ResNet, it goes on to the image's size, with half of the channels each
+    time. How much larger a map is than the one before is read off the two, for each
+    axis, so that any pyramid will do; sizes that a stride has rounded up are cut.
+
+    Args:
+      outputs: logits of each voxel.
+      deep: for deep supervision: return the logits of every size that is made, as a
+        tuple, finest first.
+      dtype: of the computation; parameters, statistics and logits are float32.
+      axis_name: mapped axis over which batch statistics are averaged.
+
+    Source: arXiv:1606.06650; on other backbones, ours.
+    """
+    return pure(_Decoder(outputs, deep, dtype, axis_name))
+
+
+class _Decoder(nn.Module):
+    outputs: int
+    deep: bool
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, inputs: tuple[Float[Array, "b *s c"], Maps], train: bool
+    ) -> Float[Array, "b *s k"] | tuple[Float[Array, "b *_"], ...]:
+        image, maps = inputs
+        x, logits = maps[-1].astype(self.dtype), []
+        for i, skip in enumerate(reversed(maps[:-1])):
+            x = _Up(skip.shape[1:], self.dtype, name=f"up{i}")(x)
+            x = jnp.concatenate([skip.astype(self.dtype), x], axis=-1)
+            x = self._level(skip.shape[-1], f"level{i}")(x, train)
+            logits.append(x)
+        for i, shape in enumerate(_larger(x.shape[1:], image.shape[1:-1])):
+            x = _Up(shape, self.dtype, name=f"above{i}")(x)
+            x = self._level(shape[-1], f"above_level{i}")(x, train)
+            logits.append(x)
+        finest = [*reversed(logits or [x])] if self.deep else [x]
+        out = tuple(
+            _Pointwise(self.outputs, self.dtype, name=f"output{i}")(y)
+            for i, y in enumerate(finest)
+        )
+        return out if self.deep else out[0]
+
+    def _level(self, features, name):
+        return Level(features, self.dtype, self.axis_name, name=name)
+
+
+class _Up(nn.Module):
+    """A transposed convolution as wide as its stride, cut to `shape` (*s, c).
+
+    No two outputs overlap, so that it is one matrix product.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *t d"]:
+        *spatial, features = self.shape
+        sizes = x.shape[1:-1]
+        strides = tuple(-(-n // m) for n, m in zip(spatial, sizes, strict=True))
+        shape = (*strides, x.shape[-1], features)
+        kernel = self.param("kernel", _fan_in, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+        rows = jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1)
+        y = lax.dot_general(
+            x.astype(self.dtype),
+            rows.astype(self.dtype),
+            (((x.ndim - 1,), (0,)), ((), ())),
+        )
+        y = y.reshape(x.shape[0], *sizes, *strides, features)
+        n = len(sizes)
+        order = [axis for i in range(n) for axis in (1 + i, 1 + n + i)]
+        y = jnp.transpose(y, (0, *order, 1 + 2 * n))
+        fine = [m * s for m, s in zip(sizes, strides, strict=True)]
+        y = y.reshape(x.shape[0], *fine, features)
+        y = y[(slice(None), *(slice(0, size) for size in spatial))]
+        return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (features,))
+
+
+class _Pointwise(nn.Module):
+    features: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *s k"]:
+        dims = x.ndim - 2
+        shape = (*(1,) * dims, x.shape[-1], self.features)
+        kernel = self.param("kernel", lecun_normal, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:], jnp.float32)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), (1,) * dims)
+        y = y.astype(jnp.float32)
+        return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+
+
+def _fan_in(key, shape, dtype=jnp.float32):
+    """Draw a transposed kernel (*k, in, out): each output meets one tap, `in` values."""
+    flat = (1, shape[-2], math.prod(shape) // shape[-2])
+    drawn = he_normal_fan_out(key, (1, flat[2], flat[1]), dtype)  # variance 2 / in
+    return (
+        drawn.reshape(flat[2], flat[1])
+        .T.reshape(shape[-2], *shape[:-2], shape[-1])
+        .transpose(*range(1, len(shape) - 1), 0, len(shape) - 1)
+    )
+
+
+def _larger(shape, image):
+    """Return the shapes (*s, c) from that of a map to the image's, by factors of 2."""
+    *spatial, channels = shape
+    found = []
+    while tuple(spatial) != tuple(image):
+        # from the image down: sizes were rounded up
+        steps = [
+            math.ceil(math.log2(n / m)) for n, m in zip(image, spatial, strict=True)
+        ]
+        left = max(steps) - 1
+        spatial = [
+            -(-n // 2 ** min(left, step)) for n, step in zip(image, steps, strict=True)
+        ]
+        channels = max(channels // 2, 1)
+        found.append((*spatial, channels))
+    return found

@@ -1,0 +1,108 @@
+"""The encoder half of a U-Net; its decoder is a head."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.models.conv_norm import ConvNorm
+from medssl_jax.models.features import Features
+from medssl_jax.models.network import Network, pure
+
+
+def unet(
+    *,
+    ndim: int,
+    width: int,
+    levels: int,
+    dtype: DTypeLike = jnp.float32,
+    axis_name: str | None = None,
+) -> Network:
+    """Return the encoder (b, *s, c) -> Features, a map for each level.
+
+    A level is twice a convolution, batch normalisation and ReLU, with twice the
+    channels of the level above, which is halved by maxima over 2 voxels; an odd size is
+    rounded up. The mean of the last level, the bottleneck, is the pooled vector.
+
+    Args:
+      ndim: spatial axes of the input.
+      width: channels of the first level.
+      levels: the bottleneck included; the published network has 5, from 16 to 256.
+      dtype: of the computation; parameters, statistics and features are float32.
+      axis_name: mapped axis over which batch statistics are averaged.
+
+    Raises:
+      ConfigError: if there is no level.
+
+    Source: arXiv:1606.06650 with the widths of Taleb et al. 2020, arXiv:2006.03829.
+    """
+    if levels < 1 or width < 1:
+        raise ConfigError(
+            f"model.levels {levels} and model.width {width}: use 1 or more of each"
+        )
+    return pure(_Encoder(ndim, width, levels, dtype, axis_name))
+
+
+class _Encoder(nn.Module):
+    ndim: int
+    width: int
+    levels: int
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
+        if x.ndim - 2 != self.ndim:
+            raise ConfigError(
+                f"config.model.ndim is {self.ndim}, and images have {x.ndim - 2} axes "
+                f"{x.shape[1:-1]}"
+            )
+        maps = []
+        for level in range(self.levels):
+            x = halved(x) if level else x
+            x = Level(
+                self.width * 2**level, self.dtype, self.axis_name, name=f"level{level}"
+            )(x, train)
+            maps.append(x)
+        axes = range(1, x.ndim - 1)
+        return Features(jnp.mean(x, axes, dtype=jnp.float32), tuple(maps))
+
+
+class Level(nn.Module):
+    """Twice a convolution 3 wide, batch normalisation and ReLU, to `features`."""
+
+    features: int
+    dtype: DTypeLike
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *s c"], train: bool
+    ) -> Float[Array, "b *s d"]:
+        dims = x.ndim - 2
+        for i in (1, 2):
+            x = ConvNorm(
+                self.features,
+                (3,) * dims,
+                (1,) * dims,
+                self.dtype,
+                self.axis_name,
+                use_bias=True,
+                name=f"conv{i}",
+            )(x, train)
+            x = nn.relu(x)
+        return x
+
+
+def halved(x: Float[Array, "b *s c"]) -> Float[Array, "b *t c"]:
+    """Return maxima over 2 voxels along every axis, of an odd size the last alone.
+
+    By reshaping: the gradient of a window's maximum is slow on CPUs.
+    """
+    b, *spatial, c = x.shape
+    padding = [(0, 0, 0), *((0, n % 2, 0) for n in spatial), (0, 0, 0)]
+    x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), padding)
+    pairs = [k for n in x.shape[1:-1] for k in (n // 2, 2)]
+    return x.reshape(b, *pairs, c).max(axis=tuple(range(2, 2 * len(spatial) + 1, 2)))
