@@ -10,10 +10,10 @@ from medssl_jax.errors import ConfigError, DataError
 NAMES = ["a.npy", "b/c.npy", "d.npy"]
 
 
-def join(tmp_path, text, unlisted="raise", encoding="utf-8"):
+def join(tmp_path, text, unlisted="raise", encoding="utf-8", **chosen):
     path = tmp_path / "labels.csv"
     path.write_bytes(text.encode(encoding))
-    return examples(NAMES, dict, str, labels=str(path), unlisted=unlisted)
+    return examples(NAMES, dict, str, labels=str(path), unlisted=unlisted, **chosen)
 
 
 def test_rows_reach_their_files_in_the_order_of_the_files(tmp_path):
@@ -68,6 +68,62 @@ def test_files_without_a_row_can_be_dropped(tmp_path):
     source = join(tmp_path, "path,label\nd.npy,1\n", unlisted="drop")
     assert source.names == ["d.npy"]
     assert source.labels.tolist() == [1]
+
+
+CATALOGUE = (
+    "path,label,name,mask,patient,split\n"
+    "a.npy,0,glioma,m/a.png,,train\n"
+    "b/c.npy,1,meningioma,m/c.png,p,test\n"
+    "d.npy,1,meningioma,m/d.png,q,test\n"
+)
+
+
+def test_a_data_sets_own_table_keeps_its_further_columns(tmp_path):
+    source = join(tmp_path, CATALOGUE.replace("a.png,,", "a.png,o,"))
+    assert source.labels.tolist() == [0, 1, 1] and source.label_names is None
+    assert source.patients == ["o", "p", "q"]
+
+
+def test_rows_are_chosen_by_a_column(tmp_path):
+    test = join(tmp_path, CATALOGUE, only="split=test")
+    assert (test.names, test.patients) == (NAMES[1:], ["p", "q"])
+    train = join(tmp_path, CATALOGUE, only="split=train")
+    assert (train.names, train.patients) == (NAMES[:1], None)  # none is known
+    rows = "path,edema,pus,fold\na.npy,1,0,1\nb/c.npy,0,1,2\nd.npy,1,1,1\n"
+    findings = join(tmp_path, rows, only="fold=1")
+    assert findings.label_names == ("edema", "pus")
+    assert findings.labels.tolist() == [[1, 0], [1, 1]]
+
+
+def test_rows_that_are_not_chosen_need_no_file(tmp_path):
+    text = "path,patient,split\na.npy,p,x\nd.npy,q,x\nb/c.npy,r,x\nfar.npy,s,y\n"
+    assert join(tmp_path, text, only="split=x").names == NAMES
+    with pytest.raises(DataError, match=r"1 row.*'far\.npy'"):
+        join(tmp_path, text, only="split=y")
+
+
+@pytest.mark.parametrize(
+    ("text", "only", "reason"),
+    [
+        (CATALOGUE, "", "line 2: patient is empty, and other rows have one"),
+        (CATALOGUE, "split=valid", "no row has split=valid"),
+        (CATALOGUE, "fold=1", "data.only names 'fold'"),
+        ("path,mask,Patient_ID\na.npy,m,p\n", "", "call 'Patient_ID' 'patient'"),
+        ("path,mask,subject\na.npy,m,p\n", "", "call 'subject' 'patient'"),
+        ("path,Mask,patient\na.npy,m,p\n", "", "'Mask' as 'mask'"),
+    ],
+)
+def test_a_data_sets_table_is_not_guessed_at(tmp_path, text, only, reason):
+    with pytest.raises(DataError, match=f"labels.csv: .*{reason}"):
+        join(tmp_path, text, only=only)
+
+
+@pytest.mark.parametrize("only", ["split", "split=", "=test"])
+def test_a_choice_that_is_none_is_named(tmp_path, only):
+    with pytest.raises(ConfigError, match="data.only"):
+        join(tmp_path, CATALOGUE, only=only)
+    with pytest.raises(ConfigError, match="data.only"):
+        examples(NAMES, dict, str, labels="", unlisted="raise", only="split=test")
 
 
 @pytest.mark.parametrize(

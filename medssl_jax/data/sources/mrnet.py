@@ -9,8 +9,9 @@ import numpy as np
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_array
 from medssl_jax.data.host import check
+from medssl_jax.data.rows import label
 from medssl_jax.data.source import Examples, Record
-from medssl_jax.data.table import check_joined, label
+from medssl_jax.data.table import check_joined
 from medssl_jax.errors import ConfigError, DataError
 
 SPLITS = ("train", "valid")
