@@ -33,7 +33,7 @@ def orient(
     """Permute and flip axes until they run to the letters of `orientation`.
 
     Args:
-      volume: (slices, rows, columns) in any order of axes.
+      volume: (slices, rows, columns) in any order of axes; further axes stay.
       affine: (4, 4), voxel index to mm towards right, anterior, superior.
       spacing_mm: of the volume's axes.
       orientation: as `check_orientation`; "acquired" changes nothing. An oblique
@@ -51,3 +51,14 @@ def orient(
     oriented = nib.orientations.apply_orientation(volume, change)
     by_axis = dict(zip(change[:, 0].astype(int), spacing_mm, strict=True))
     return np.ascontiguousarray(oriented), tuple(by_axis[axis] for axis in range(3))
+
+
+def restore(volume: np.ndarray, affine: np.ndarray, orientation: str) -> np.ndarray:
+    """Undo `orient`: return the volume with the axes that `affine` is of."""
+    if orientation == ACQUIRED:
+        return volume
+    change = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt(tuple(orientation)),
+        nib.orientations.io_orientation(affine),
+    )
+    return nib.orientations.apply_orientation(volume, change)

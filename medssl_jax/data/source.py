@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -66,7 +67,10 @@ class Examples:
     """A source over named examples, `read(name)` decoding one.
 
     `read` crosses to worker processes, so it has to be picklable; `stamp_of(name)` is
-    the source's stamp. Findings without `label_names` are numbered.
+    the source's stamp. Findings without `label_names` are numbered. Of sources with
+    masks, `class_names` are those of the values 0, 1, 2, ... or of the k regions, where
+    they are known, and `write_mask(name, mask, folder)` writes a mask that lies as the
+    record's image lies, in the source's own format and geometry, and returns its path.
     """
 
     names: Sequence[str]
@@ -75,6 +79,8 @@ class Examples:
     patients: Sequence[str] | None = None
     stamp_of: Callable[[str], str] | None = None
     label_names: Sequence[str] | None = None
+    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    class_names: Sequence[str] | None = None
 
     def __post_init__(self):
         if has_findings(self) and self.label_names is None:

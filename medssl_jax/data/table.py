@@ -58,9 +58,21 @@ def check_joined(path: str, names: Sequence[str], rows: Mapping[str, Any]) -> No
     Raises:
       DataError: naming the first few and their count.
     """
-    _refuse_any(path, "row(s) without a file", sorted(rows.keys() - set(names)))
+    refuse_any(path, "row(s) without a file", sorted(rows.keys() - set(names)))
     missing = [name for name in names if name not in rows]
-    _refuse_any(path, "file(s) without a row", missing)
+    refuse_any(path, "file(s) without a row", missing)
+
+
+def refuse_any(path: str, what: str, names: Sequence[str]) -> None:
+    """Refuse names where there must be none.
+
+    Raises:
+      DataError: naming the first few and their count.
+    """
+    if names:
+        first = ", ".join(repr(name) for name in names[:3])
+        more = ", ..." if len(names) > 3 else ""
+        raise DataError(path, f"{len(names)} {what}: {first}{more}")
 
 
 def _columns(path, rows):
@@ -73,10 +85,3 @@ def _columns(path, rows):
     elif rows and rows[0].patient is not None:
         patients = [row.patient for row in rows]
     return labels, patients
-
-
-def _refuse_any(path, what, names):
-    if names:
-        first = ", ".join(repr(name) for name in names[:3])
-        more = ", ..." if len(names) > 3 else ""
-        raise DataError(path, f"{len(names)} {what}: {first}{more}")

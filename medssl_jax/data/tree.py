@@ -6,20 +6,22 @@ from pathlib import Path
 from medssl_jax.errors import DataError
 
 
-def files(root: str, suffixes: tuple[str, ...], *, holds: str) -> list[str]:
+def files(
+    root: str, suffixes: tuple[str, ...], *, holds: str, field: str = "data.root"
+) -> list[str]:
     """List files below `root` as sorted POSIX paths relative to it.
 
     Hidden files and folders are left out, macOS's `._*` doubles with them; links are
     followed. `suffixes` match in any case; `("",)` takes every file. `holds` says in
-    errors what is looked for.
+    errors what is looked for, `field` which setting names the folder.
 
     Raises:
       DataError: if root is empty, missing, no folder, unreadable, or holds none.
     """
     if not root:
-        raise DataError("data.root", f"is empty; name the folder that holds {holds}")
+        raise DataError(field, f"is empty; name the folder that holds {holds}")
     if not Path(root).is_dir():
-        raise DataError(root, "there is no such folder; check data.root")
+        raise DataError(root, f"there is no such folder; check {field}")
     found = sorted(
         (Path(folder) / name).relative_to(root).as_posix()
         for folder, names in _walk(root)
@@ -36,7 +38,7 @@ def stamp(*paths: Path) -> str:
     try:
         stats = [path.stat() for path in paths]
     except OSError as error:
-        raise DataError(paths[0], f"cannot be read: {error.strerror}") from error
+        raise DataError(error.filename, f"cannot be read: {error.strerror}") from error
     return "\n".join(
         f"{path.absolute()} {stat.st_size} {stat.st_mtime_ns}"
         for path, stat in zip(paths, stats, strict=True)

@@ -1,37 +1,23 @@
-"""Volumes in a tree of NIfTI files, brought to one orientation."""
+"""Volumes in a tree of NIfTI files, brought to one orientation, with their masks."""
 
-import gzip
-import io
-import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, ImageDataError
-from nibabel.wrapstruct import WrapStructError
 
 from medssl_jax.data import tree
 from medssl_jax.data.host import check
-from medssl_jax.data.orient import ACQUIRED, check_orientation, orient
+from medssl_jax.data.masks import pair, stem
+from medssl_jax.data.nifti_files import load, load_mask, save_mask
+from medssl_jax.data.orient import check_orientation, orient, restore
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
-from medssl_jax.errors import DataError
+from medssl_jax.errors import ConfigError
 
-_MM = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
-_DAMAGED = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    ImageDataError,
-    WrapStructError,
-    ValueError,
-    OverflowError,
-    MemoryError,  # a damaged header asks for any size
-)
+_SUFFIXES = (".nii", ".nii.gz")
+# the file's first index runs fastest, an array's last one does
+_REVERSED = [2, 1, 0]
 
 
 def nifti(
@@ -39,99 +25,97 @@ def nifti(
     root: str,
     labels: str = "",
     unlisted: str = "raise",
+    only: str = "",
+    masks: str = "",
+    channels: int = 1,
     orientation: str = "SPL",
 ) -> Examples:
-    """Read every .nii and .nii.gz below `root` as a volume of one channel.
+    """Read every .nii and .nii.gz below `root` as a volume.
 
     Args:
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of files without a row, "raise" or "drop".
+      only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
+      masks: folder of masks with the images' names, or CSV `path,mask,patient`
+        (`masks.pair`); empty: none.
+      channels: in the fourth axis of every file; 1: there is none.
       orientation: where slices, rows and columns run to: "SPL" are axial slices
         upwards, rows to the back, columns to the left; "acquired" leaves the order on
         disk, its slowest axis first.
 
     Raises:
-      ConfigError: if the orientation is not known.
-      DataError: if root or table cannot be used; on reading, if a file is damaged, no
-        single volume, holds NaN, infinities or one value only, or does not say how it
-        is oriented.
+      ConfigError: if the orientation is not known, or channels is less than 1; as
+        `masks.pair`.
+      DataError: if root or table cannot be used, or images and masks are not pairs; on
+        reading, if a file is damaged, no single volume, holds NaN, infinities or one
+        value only, has other channels, or does not say how it is oriented, or as
+        `nifti_files.load_mask`.
     """
     check_orientation(orientation)
-    names = tree.files(root, (".nii", ".nii.gz"), holds="*.nii or *.nii.gz")
-    read = _Read(root, orientation)
-    return examples(names, read, read.stamp, labels=labels, unlisted=unlisted)
+    if channels < 1:
+        raise ConfigError(f"data.channels is {channels}; it must be 1 or more")
+    names = tree.files(root, _SUFFIXES, holds="*.nii or *.nii.gz")
+    pairs = pair(root, names, _SUFFIXES, masks=masks, labels=labels, only=only)
+    read = ReadVolume(root, orientation, channels, pairs.masks)
+    source = examples(
+        pairs.names,
+        read,
+        read.stamp,
+        labels=pairs.labels,
+        unlisted=unlisted,
+        only=only,
+    )
+    return replace(source, write_mask=read.write_mask)
 
 
 @dataclass(frozen=True)
-class _Read:
+class ReadVolume:
+    """Read volumes below `root` by their relative names, with masks where given.
+
+    Attributes:
+      orientation: as `orient`.
+      channels: of every file.
+      masks: path of the mask of each name; None: records have none.
+    """
+
     root: str
     orientation: str
+    channels: int
+    masks: Mapping[str, Path] | None
 
     def __call__(self, name: str) -> Record:
         path = Path(self.root) / name
-        volume, header = _load(path)
-        spacing_mm = _spacing_mm(path, header)
-        volume, spacing_mm = orient(
-            # the file's first index runs fastest, an array's last one does
-            volume.transpose(),
-            _affine(path, header, self.orientation)[:, [2, 1, 0, 3]],
+        volume = load(path, self.channels)
+        spacing_mm = volume.spacing_mm(path)
+        affine = volume.affine(path, self.orientation)[:, [*_REVERSED, 3]]
+        image, oriented_mm = orient(
+            volume.voxels.transpose(*_REVERSED, 3),
+            affine,
             spacing_mm[::-1],
             self.orientation,
         )
-        record = {"image": volume[..., np.newaxis], "spacing_mm": spacing_mm}
+        record = {"image": image, "spacing_mm": oriented_mm}
+        if self.masks is not None:
+            mask = load_mask(self.masks[name], volume, path).transpose(_REVERSED)
+            mask, _ = orient(mask, affine, spacing_mm[::-1], self.orientation)
+            record["mask"] = mask
         return check(record, str(path))
 
     def stamp(self, name: str) -> str:
-        return f"nifti {self.orientation} {tree.stamp(Path(self.root) / name)}"
+        paths = [Path(self.root) / name]
+        if self.masks is not None:
+            paths.append(self.masks[name])
+        return f"nifti {self.orientation} {tree.stamp(*paths)}"
 
+    def write_mask(self, name: str, mask: np.ndarray, folder: Path) -> Path:
+        """Write a mask that lies as the record's image does as folder/NAME.nii.gz.
 
-def _load(path):
-    try:
-        packed = path.read_bytes()
-        # all of it at once: gzip's checksum stands at the end
-        data = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
-        kind = nib.Nifti2Image if b"n+2" == data[4:7] else nib.Nifti1Image
-        image = kind.from_stream(io.BytesIO(data))
-        if image.get_data_dtype().kind not in "iuf":
-            text = f"holds {image.get_data_dtype()} voxels"
-            raise DataError(path, f"{text}, not one real number each")
-        shape = image.shape
-        if len(shape) < 3 or any(n != 1 for n in shape[3:]):
-            text = f"is {len(shape)}D {shape}, not one 3D volume"
-            raise DataError(path, f"{text}; write one file for each volume")
-        stored = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
-        if not np.all(stored["pixdim"][1:4]):  # nibabel would make it 1
-            raise DataError(path, "has a voxel spacing of 0 in its header; mend it")
-        with np.errstate(over="ignore"):  # infinities are found later
-            volume = _native(np.asanyarray(image.dataobj))
-        return volume.reshape(shape[:3]), image.header
-    except _DAMAGED as error:
-        raise DataError(path, f"is no readable NIfTI file ({error})") from error
-
-
-def _native(volume):
-    if volume.dtype.kind == "f":
-        return volume.astype(np.float32)
-    return volume.astype(volume.dtype.newbyteorder("="), copy=False)
-
-
-def _spacing_mm(path, header):
-    try:
-        unit_mm = _MM[header.get_xyzt_units()[0]]
-    except KeyError:
-        raise DataError(path, "has an unknown unit in its header; mend it") from None
-    return tuple(float(size) * unit_mm for size in header.get_zooms()[:3])
-
-
-def _affine(path, header, orientation):
-    if orientation != ACQUIRED and not (header["qform_code"] or header["sform_code"]):
-        raise DataError(
-            path,
-            "does not say how it is oriented (qform_code and sform_code are 0); mend "
-            f"its header, or set data.orientation to {ACQUIRED!r}",
-        )
-    affine = header.get_best_affine()
-    finite = np.all(np.isfinite(affine))
-    if not finite or np.isnan(nib.orientations.io_orientation(affine)).any():
-        raise DataError(path, "has a senseless affine in its header; mend it")
-    return affine
+        It has the axes, the affine and the place of the image's file. mask: (*s,)
+        classes up to 255, or (*s, k) regions, which become a fourth axis.
+        """
+        image, path = Path(self.root) / name, Path(folder) / f"{stem(name)}.nii.gz"
+        volume = load(image, self.channels)
+        affine = volume.affine(image, self.orientation)[:, [*_REVERSED, 3]]
+        mask = restore(mask, affine, self.orientation)
+        save_mask(mask.transpose(*_REVERSED, *range(3, mask.ndim)), volume, path)
+        return path

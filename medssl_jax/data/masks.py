@@ -1,0 +1,162 @@
+"""Masks beside images: which belongs to which, and what their values are."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from medssl_jax.data import tree
+from medssl_jax.data.rows import read_rows
+from medssl_jax.data.table import refuse_any
+from medssl_jax.errors import ConfigError, DataError
+
+_MOST_CLASSES = 255  # a mask is uint8
+_FIRST_CHANNEL = "_0000"  # nnU-Net's images have it behind the name of their mask
+
+
+class Pairs(NamedTuple):
+    """Images, and their masks.
+
+    names: of the images.
+    masks: path of each one's mask, by name; None where there are no masks.
+    labels: the table that holds labels and patients, or "".
+    """
+
+    names: Sequence[str]
+    masks: Mapping[str, Path] | None
+    labels: str
+
+
+def pair(
+    root: str,
+    names: Sequence[str],
+    suffixes: tuple[str, ...],
+    *,
+    masks: str,
+    labels: str,
+    only: str,
+) -> Pairs:
+    """Find the mask of every image.
+
+    Args:
+      names: of files below `root`: images; masks may be among them, and are left out.
+      suffixes: of masks.
+      masks: a folder, whose masks are called as their images, in subfolders too, except
+        for the suffix and nnU-Net's `_0000` of images; or a CSV with the columns path
+        and mask, both relative to root, and label and patient where known; "": none.
+      labels: the table of labels, where it is not the CSV of masks.
+      only: as `rows.read_rows`.
+
+    Raises:
+      ConfigError: if the masks' folder is the images', or there are two tables.
+      DataError: naming the first few images without a mask or masks without an image;
+        if a mask's file is missing; as `rows.read_rows`.
+    """
+    if not masks:
+        return Pairs(names, None, labels)
+    if not masks.lower().endswith(".csv"):
+        return Pairs(*_by_name(root, names, suffixes, masks), labels)
+    if labels:
+        raise ConfigError(
+            f"data.masks {masks!r} and data.labels {labels!r} are both tables; one of "
+            "path,mask,label,patient says it all: empty data.labels"
+        )
+    return Pairs(*_by_row(root, names, masks, only), masks)
+
+
+def classes(values: np.ndarray, path: Path) -> UInt8[np.ndarray, "..."]:
+    """Return a mask's values as classes.
+
+    Raises:
+      DataError: naming the file, if a value is NaN, infinite, a fraction, negative or
+        more than 255.
+    """
+    if values.dtype.kind == "f":
+        if count := values.size - np.count_nonzero(np.isfinite(values)):
+            text = f"has {count} NaN or infinite voxels"
+            raise DataError(path, f"{text}; a mask has whole numbers: correct it")
+        fractions = values[values != np.round(values)]
+        if fractions.size:
+            text = (
+                f"holds fractions, such as {fractions[0]:g}; a mask has whole numbers"
+            )
+            raise DataError(path, f"{text}: was it resampled linearly?")
+    low, high = values.min(), values.max()
+    if low < 0 or high > _MOST_CLASSES:
+        text = f"holds values from {low:g} to {high:g}"
+        raise DataError(path, f"{text}; classes of a mask are 0 to {_MOST_CLASSES}")
+    return values.astype(np.uint8)
+
+
+def check_shape(mask: tuple[int, ...], image: tuple[int, ...], path: Path) -> None:
+    """Refuse a mask of another shape than its image.
+
+    Raises:
+      DataError: naming the mask's file.
+    """
+    if mask != image:
+        raise DataError(path, f"is a mask of {mask}, and its image has {image}")
+
+
+def write_array(name: str, mask: np.ndarray, folder: Path) -> Path:
+    """Write folder/name.npy, for sources without a format of masks; return its path."""
+    path = Path(folder) / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, mask)
+    return path
+
+
+def stem(name: str) -> str:
+    """Return a file's relative name without .nii, .nii.gz or its one suffix."""
+    stem, dot, suffix = name.rpartition(".")
+    if suffix.lower() == "gz" and stem.lower().endswith(".nii"):
+        stem = stem[: -len(".nii")]
+    return stem if dot else name
+
+
+def _by_name(root, names, suffixes, masks):
+    found = tree.files(masks, suffixes, holds="mask", field="data.masks")
+    images_folder, folder = Path(root).resolve(), Path(masks).resolve()
+    if folder == images_folder:
+        raise ConfigError(f"data.masks {masks!r} is data.root; name the masks' folder")
+    if folder.is_relative_to(images_folder):
+        inside = f"{folder.relative_to(images_folder).as_posix()}/"
+        names = [name for name in names if not name.startswith(inside)]
+    paths = {stem(name): Path(masks) / name for name in found}
+    _refuse_twice(masks, "masks", [stem(name) for name in found])
+    keys = [_key(name, paths) for name in names]
+    missing = [n for n, key in zip(names, keys, strict=True) if key not in paths]
+    refuse_any(masks, f"image(s) in {root} without a mask", missing)
+    refuse_any(
+        masks, f"mask(s) without an image in {root}", sorted(paths.keys() - set(keys))
+    )
+    _refuse_twice(root, "images", keys)
+    return names, {n: paths[key] for n, key in zip(names, keys, strict=True)}
+
+
+def _key(name, paths):
+    keys = name, stem(name), stem(name).removesuffix(_FIRST_CHANNEL)
+    return next((key for key in keys if key in paths), name)
+
+
+def _by_row(root, names, table, only):
+    rows, _ = read_rows(table, only=only)
+    if any(row.mask is None for row in rows.values()):
+        raise DataError(table, "has no column 'mask'; data.masks takes path,mask")
+    files = {row.mask for row in rows.values()}
+    rows = {name: row for name, row in rows.items() if row.chosen}
+    refuse_any(
+        table, "image(s) without a mask", [n for n, r in rows.items() if not r.mask]
+    )
+    paths = {name: Path(root) / row.mask for name, row in rows.items()}
+    missing = [rows[name].mask for name, path in paths.items() if not path.is_file()]
+    refuse_any(table, f"mask(s) that are not in {root}", missing)
+    return [name for name in names if name not in files], paths
+
+
+def _refuse_twice(folder, what, keys):
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    refuse_any(folder, f"name(s) that several {what} have", sorted(twice))
