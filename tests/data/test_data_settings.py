@@ -52,6 +52,7 @@ SOURCES = "medssl_jax.data.sources"
                 "images_per_patient": (1, 4),
                 "tear_fraction": 0.5,
                 "scanner": "mr",
+                "masks": False,
             },
         ),
         (

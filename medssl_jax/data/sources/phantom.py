@@ -6,10 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
+from medssl_jax.data.masks import write_array
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError
-from medssl_jax.phantoms.knee.acquire import acquire
+from medssl_jax.phantoms.knee.acquire import acquire, acquire_bones
 from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
+from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import Scan, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
 
@@ -24,6 +26,7 @@ def phantom(
     tear_fraction: float = 0.5,
     fixed_slices: bool = False,
     knees_per_patient: int = 1,
+    masks: bool = False,
 ) -> "Phantom":
     """Return a source of phantom knees, label 1 where the ACL is torn.
 
@@ -35,6 +38,7 @@ def phantom(
         `fixed_slices`.
       tear_fraction: probability that an exam shows a tear.
       knees_per_patient: consecutive exams that share a patient and an anatomy.
+      masks: whether records have masks of the bones: femur, tibia, patella, fibula.
 
     Raises:
       ConfigError: if a number is out of its range.
@@ -53,7 +57,13 @@ def phantom(
     slices, rows, columns = size_voxels
     most = slices if fixed_slices else 2 * slices
     return Phantom(
-        count, seed, (slices, most), (rows, columns), tear_fraction, knees_per_patient
+        count,
+        seed,
+        (slices, most),
+        (rows, columns),
+        tear_fraction,
+        knees_per_patient,
+        masks,
     )
 
 
@@ -67,7 +77,9 @@ class Phantom:
     matrix: tuple[int, int]  # rows, columns
     tear_fraction: float
     knees_per_patient: int
+    masks: bool
     label_names = None  # classes
+    write_mask = staticmethod(write_array)
 
     def __len__(self) -> int:
         return self.count
@@ -75,13 +87,21 @@ class Phantom:
     def __getitem__(self, i: int) -> Record:
         anatomy, signs, scan = self.draw(i)
         image = acquire(anatomy, signs, scan, self.matrix)
-        return {"image": image, "spacing_mm": scan.spacing_mm}
+        record = {"image": image, "spacing_mm": scan.spacing_mm}
+        if self.masks:
+            record["mask"] = acquire_bones(anatomy, signs, scan, self.matrix)
+        return record
 
     def name(self, i: int) -> str:
         return f"phantom-{i:06d}"
 
     def stamp(self, i: int) -> str:
-        return f"phantom {REVISION} {self.matrix} {self.draw(i)}"
+        masks = " masks" * self.masks
+        return f"phantom {REVISION} {self.matrix}{masks} {self.draw(i)}"
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return ("background", *BONES) if self.masks else None
 
     @cached_property
     def labels(self) -> np.ndarray:

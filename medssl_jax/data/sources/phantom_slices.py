@@ -6,17 +6,20 @@ from functools import cached_property
 
 import numpy as np
 
+from medssl_jax.data.masks import write_array
 from medssl_jax.data.source import Record
 from medssl_jax.data.sources import phantom
 from medssl_jax.errors import ConfigError
-from medssl_jax.phantoms.knee.acquire import acquire
+from medssl_jax.phantoms.knee.acquire import acquire, acquire_bones
 from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
+from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import MODALITIES, Scan, as_modality, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
 
 REVISION = 1  # of the pictures, on top of phantom's; caches look at both
 _STACK = (20, 32)  # slices of the protocols that the one is taken from
 _LIGAMENT_MM = 2.0  # lateral of the middle
+_BONES = BONES[:3]  # at this place the fibula is hardly ever cut
 _OFF_MM = 6.0  # to either side of it, where the ligament is still cut
 
 
@@ -28,6 +31,7 @@ def phantom_slices(
     images_per_patient: Sequence[int] = (1, 4),
     tear_fraction: float = 0.5,
     scanner: str = "mr",
+    masks: bool = False,
 ) -> "PhantomSlices":
     """Return a source of 2D images of phantom knees, label 1 where the ACL is torn.
 
@@ -43,6 +47,7 @@ def phantom_slices(
       images_per_patient: fewest, most; drawn uniformly, images of a patient on end.
       tear_fraction: probability that a patient has a tear.
       scanner: "mr", "ct" or "us" (ultrasound), of the same knees for one seed.
+      masks: whether records have masks of the bones: femur, tibia, patella.
 
     Raises:
       ConfigError: if a number is out of its range.
@@ -65,7 +70,7 @@ def phantom_slices(
         known = ", ".join(MODALITIES)
         raise ConfigError(f"data.scanner {scanner!r} is not known; known: {known}")
     return PhantomSlices(
-        count, seed, tuple(size_pixels), per_patient, tear_fraction, scanner
+        count, seed, tuple(size_pixels), per_patient, tear_fraction, scanner, masks
     )
 
 
@@ -79,7 +84,9 @@ class PhantomSlices:
     per_patient: tuple[int, int]  # fewest, most
     tear_fraction: float
     scanner: str
+    masks: bool
     label_names = None  # classes
+    write_mask = staticmethod(write_array)
 
     def __len__(self) -> int:
         return self.count
@@ -87,14 +94,23 @@ class PhantomSlices:
     def __getitem__(self, i: int) -> Record:
         anatomy, signs, scan = self.draw(i)
         image = acquire(anatomy, signs, scan, self.matrix)[0]
-        return {"image": image, "spacing_mm": scan.spacing_mm[1:]}
+        record = {"image": image, "spacing_mm": scan.spacing_mm[1:]}
+        if self.masks:
+            mask = acquire_bones(anatomy, signs, scan, self.matrix)[0]
+            record["mask"] = np.where(mask <= len(_BONES), mask, 0)
+        return record
 
     def name(self, i: int) -> str:
         return f"phantom-slice-{i:06d}"
 
     def stamp(self, i: int) -> str:
         revisions = f"{phantom.REVISION}.{REVISION}"
-        return f"phantom_slices {revisions} {self.matrix} {self.draw(i)}"
+        masks = " masks" * self.masks
+        return f"phantom_slices {revisions} {self.matrix}{masks} {self.draw(i)}"
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return ("background", *_BONES) if self.masks else None
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from medssl_jax.phantoms.knee.anatomy import Anatomy
-from medssl_jax.phantoms.knee.render import render
+from medssl_jax.phantoms.knee.render import bones, render
 from medssl_jax.phantoms.knee.scan import Scan
 from medssl_jax.phantoms.knee.shapes import Grid, Points, Volume, turn
 from medssl_jax.phantoms.knee.signs import Signs
@@ -37,6 +37,14 @@ def acquire(
         image *= _speckle(image.shape, scan)
     image = _magnitude(_ghosted(_blurred(image, scan), scan), scan)
     return (image * scan.scale)[..., None]
+
+
+def acquire_bones(
+    anatomy: Anatomy, signs: Signs, scan: Scan, matrix: tuple[int, int]
+) -> UInt8[np.ndarray, "s r c"]:
+    """Return the bone at the centre of each voxel of that image, as `render.bones`."""
+    points = _knee_coordinates(_axes(scan, matrix), scan, anatomy)
+    return bones(points, anatomy, signs, flexion=scan.flexion)
 
 
 def _axes(scan: Scan, matrix: tuple[int, int]) -> Axes:

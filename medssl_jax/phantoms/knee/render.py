@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from medssl_jax.phantoms.knee.anatomy import Anatomy
 from medssl_jax.phantoms.knee.shapes import (
@@ -23,6 +24,8 @@ from medssl_jax.phantoms.knee.shapes import (
     union,
 )
 from medssl_jax.phantoms.knee.signs import Signs
+
+BONES = ("femur", "tibia", "patella", "fibula")
 
 Layer = tuple[str, Volume]  # a tissue and its share of each voxel
 
@@ -63,6 +66,16 @@ def render(
     for tissue, share in _layers(points, anatomy, signs, flexion, edge_mm):
         image += share * (signal[tissue] - image)
     return image
+
+
+def bones(
+    points: Points, anatomy: Anatomy, signs: Signs, *, flexion: float
+) -> UInt8[np.ndarray, "s r c"]:
+    """Return the bone that each point lies in, from 1 as `BONES` has them, or 0."""
+    surfaces = _surfaces(points, anatomy, signs, flexion)
+    distances = np.stack([getattr(surfaces, bone) for bone in BONES])
+    inside = distances.min(axis=0) < 0
+    return np.where(inside, distances.argmin(axis=0) + 1, 0).astype(np.uint8)
 
 
 def _layers(
