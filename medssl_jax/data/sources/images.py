@@ -1,6 +1,7 @@
 """2D images in a tree of PNG, JPEG and DICOM files, one example each."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,12 +12,15 @@ from medssl_jax.data import tree
 from medssl_jax.data.arrays import DAMAGED
 from medssl_jax.data.dicom_slice import read_flat
 from medssl_jax.data.host import check
+from medssl_jax.data.masks import pair
+from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
 from medssl_jax.errors import ConfigError, DataError
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _DICOM = (".dcm", ".dicom")
+_MASKS = (".png",)
 _CHANNELS = ("grey", "rgb")
 _MAGIC = (128, b"DICM")
 # Pillow's limit is a warning; what is larger is no medical image, or a bomb
@@ -26,7 +30,13 @@ _BLACK = (0, 0, 0, 255)
 
 
 def images(
-    *, root: str, labels: str = "", unlisted: str = "raise", channels: str = "grey"
+    *,
+    root: str,
+    labels: str = "",
+    unlisted: str = "raise",
+    only: str = "",
+    masks: str = "",
+    channels: str = "grey",
 ) -> Examples:
     """Read every PNG, JPEG and single-frame DICOM file below `root` as an image.
 
@@ -39,27 +49,42 @@ def images(
     Args:
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of files without a row, "raise" or "drop".
+      only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
+      masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
+        (`masks.pair`), read as `load_png_mask`; empty: none.
       channels: "grey" gives (rows, columns, 1); a file in colour is an error, unless
         its three channels are the same. "rgb" gives (rows, columns, 3); of grey
         files the one channel is repeated.
 
     Raises:
-      ConfigError: if channels or unlisted is not known.
-      DataError: if root or table cannot be used; on reading, naming the file, if it is
-        damaged, animated or multi-frame, too large to be an image, in colour where
-        grey is wanted, or holds one value only.
+      ConfigError: if channels or unlisted is not known; as `masks.pair`.
+      DataError: if root or table cannot be used, or images and masks are not pairs; on
+        reading, naming the file, if it is damaged, animated or multi-frame, too large
+        to be an image, in colour where grey is wanted, or holds one value only; as
+        `load_png_mask`.
     """
     if channels not in _CHANNELS:
         known = " or ".join(_CHANNELS)
         raise ConfigError(f"data.channels {channels!r} is not known: {known}")
-    read = _Read(root, channels)
-    return examples(_find(root), read, read.stamp, labels=labels, unlisted=unlisted)
+    names = _find(root)
+    pairs = pair(root, names, _MASKS, masks=masks, labels=labels, only=only)
+    read = _Read(root, channels, pairs.masks)
+    source = examples(
+        pairs.names,
+        read,
+        read.stamp,
+        labels=pairs.labels,
+        unlisted=unlisted,
+        only=only,
+    )
+    return replace(source, write_mask=_write_mask)
 
 
 @dataclass(frozen=True)
 class _Read:
     root: str
     channels: str
+    masks: Mapping[str, Path] | None
 
     def __call__(self, name: str) -> Record:
         path = Path(self.root) / name
@@ -71,10 +96,23 @@ class _Read:
             if spacing_mm is not None:
                 record["spacing_mm"] = spacing_mm
         record["image"] = _with_channels(record["image"], self.channels, path)
+        if self.masks is not None:
+            shape = record["image"].shape[:-1]
+            record["mask"] = load_png_mask(self.masks[name], shape)
         return check(record, str(path))
 
     def stamp(self, name: str) -> str:
-        return f"images {self.channels} {tree.stamp(Path(self.root) / name)}"
+        paths = [Path(self.root) / name]
+        if self.masks is not None:
+            paths.append(self.masks[name])
+        return f"images {self.channels} {tree.stamp(*paths)}"
+
+
+def _write_mask(name: str, mask: np.ndarray, folder: Path) -> Path:
+    known = _suffix(name) in _PICTURES + _DICOM  # DICOM's others are numbers of a name
+    path = Path(folder) / f"{name[: -len(_suffix(name))] if known else name}.png"
+    save_png_mask(mask, path)
+    return path
 
 
 def _find(root):
