@@ -12,14 +12,9 @@ from ml_collections import ConfigDict
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.protocols import outcome, predictions
-from medssl_jax.protocols.predictions import (
-    Measure,
-    Predictions,
-    difference_of,
-    main_metric,
-    measures,
-)
+from medssl_jax.protocols import outcome
+from medssl_jax.protocols.cases import Cases, Measure, aligned, difference_of
+from medssl_jax.protocols.tested import read_cases
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -27,7 +22,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Raises:
       ConfigError: if there are fewer than two.
-      DataError: if one has no predictions, or of other examples than the first.
+      DataError: if one was not tested, or on other examples than the first.
     """
     began = time.time()
     folders = [Path(folder) for folder in config.runs]
@@ -40,22 +35,21 @@ def run(config: ConfigDict, workdir: Path) -> None:
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    read = (predictions.read(folder) for folder in folders)
-    runs = predictions.aligned(dict(zip(names, read, strict=True)))
+    read = (read_cases(folder) for folder in folders)
+    runs = aligned(dict(zip(names, read, strict=True)))
     results = compare(runs, seed=config.seed)
     facts = {"data": {"test": outcome.counted(runs[names[0]])}}
     outcome.finish(config, workdir, results, facts, began)
 
 
-def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
+def compare(runs: Mapping[str, Cases], *, seed: int) -> dict[str, Any]:
     """Return what results.json holds of runs that are aligned."""
     first = next(iter(runs.values()))
-    measured = {name: measures(each) for name, each in runs.items()}
     whole = np.arange(len(first.names))
     values, rows = {}, []
-    for metric in measures(first):
+    for metric in first.measures:
         for one, other in itertools.combinations(runs, 2):
-            pair = measured[one][metric], measured[other][metric]
+            pair = runs[one].measures[metric], runs[other].measures[metric]
             gain = difference(*pair, first, seed=seed)
             rows.append(
                 [metric, one, other, *(value(whole) for value in pair), shown(gain)]
@@ -68,7 +62,7 @@ def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
         "columns": ["metric", "first", "second", "of first", "of second", "difference"],
         "rows": rows,
     }
-    main = next((row for row in rows if row[0] == main_metric(first)), rows[0])
+    main = next(row for row in rows if row[0] == first.main)
     gain = main[-1].removesuffix(" *")
     return {
         "headline": f"{main[0]} of {main[1]} - {main[2]}: {gain}.",
@@ -78,9 +72,7 @@ def compare(runs: Mapping[str, Predictions], *, seed: int) -> dict[str, Any]:
     }
 
 
-def difference(
-    first: Measure, second: Measure, on: Predictions, *, seed: int
-) -> Interval:
+def difference(first: Measure, second: Measure, on: Cases, *, seed: int) -> Interval:
     """Return first - second with its interval over the patients of `on`."""
     paired = difference_of(first, second)
     return resampled(paired, len(on.names), groups=on.patients, seed=seed)
@@ -92,13 +84,13 @@ def shown(gain: Interval) -> str:
     return f"{gain.text(signed=True)}{apart}"
 
 
-def _roc(runs: Mapping[str, Predictions]) -> Sequence[Mapping[str, Any]]:
+def _roc(runs: Mapping[str, Cases]) -> Sequence[Mapping[str, Any]]:
     return [
         {
             "name": name,
             "labels": each.labels.tolist(),
-            "scores": each.probabilities[:, 1].tolist(),
+            "scores": each.scores.tolist(),
         }
         for name, each in runs.items()
-        if not each.findings and each.probabilities.shape[1] == 2
+        if each.scores is not None
     ]

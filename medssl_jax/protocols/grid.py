@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.protocols import outcome, predictions
+from medssl_jax.protocols import outcome
+from medssl_jax.protocols.cases import Cases, aligned, mean_of
 from medssl_jax.protocols.experiment import complete, prepare, vary
-from medssl_jax.protocols.predictions import Predictions, main_metric, mean_of, measures
+from medssl_jax.protocols.tested import read_cases
 
 FIELDS = {"peak": "schedule.peak", "weight_decay": "optimizer.weight_decay"}
 _LOSS = "validation_loss"
@@ -54,8 +55,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             raise UserError(f"{folder} diverged: {found['diverged']}")
     if jax.process_index() != 0:
         return
-    runs = {seed: predictions.read(folder) for seed, folder in repeats.items()}
-    runs = predictions.aligned(runs)
+    runs = aligned({seed: read_cases(folder) for seed, folder in repeats.items()})
     results = summarise(cells, outcomes, best, runs, seed=experiment.seed)
     _write_csv(workdir / "grid.csv", cells, outcomes)
     facts = outcome.facts_of([*tried.values(), *repeats.values()])
@@ -81,13 +81,13 @@ def summarise(
     cells: Sequence[Cell],
     outcomes: Sequence[Mapping[str, float]],
     best: int,
-    runs: Mapping[str, Predictions],
+    runs: Mapping[str, Cases],
     *,
     seed: int,
 ) -> dict[str, Any]:
     """Return what results.json holds; `runs` are the repeats, by their seed."""
     values, table = _repeats(runs, seed)
-    main = main_metric(next(iter(runs.values())))
+    main = next(iter(runs.values())).main
     mean = Interval(*(values[main][field] for field in Interval._fields))
     chosen = ", ".join(f"{name} {value:g}" for name, value in cells[best].items())
     return {
@@ -102,15 +102,14 @@ def summarise(
 
 
 def _repeats(
-    runs: Mapping[str, Predictions], seed: int
+    runs: Mapping[str, Cases], seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return each metric's mean over the repeats with its interval, and their table."""
     first = next(iter(runs.values()))
-    measured = [measures(each) for each in runs.values()]
     whole = np.arange(len(first.names))
     values, rows = {}, []
-    for metric in measures(first):
-        several = [each[metric] for each in measured]
+    for metric in first.measures:
+        several = [each.measures[metric] for each in runs.values()]
         scores = [one(whole) for one in several]
         mean = resampled(mean_of(several), len(whole), groups=first.patients, seed=seed)
         values[metric] = {**mean._asdict(), "repeats": scores}

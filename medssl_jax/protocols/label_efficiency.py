@@ -12,16 +12,11 @@ from ml_collections import ConfigDict
 
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.protocols import convergence, outcome, predictions
+from medssl_jax.protocols import convergence, outcome
+from medssl_jax.protocols.cases import Cases, Measure, aligned, mean_of
 from medssl_jax.protocols.compare import difference, shown
 from medssl_jax.protocols.experiment import complete, has_results, prepare, vary
-from medssl_jax.protocols.predictions import (
-    Measure,
-    Predictions,
-    main_metric,
-    mean_of,
-    measures,
-)
+from medssl_jax.protocols.tested import read_cases
 from medssl_jax.saved import encoder
 
 
@@ -79,7 +74,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     by_seed: dict[tuple[float, str], list[Path]] = {}
     for place, folder in folders.items():
         by_seed.setdefault(place[:2], []).append(folder)
-    metric = main_metric(next(iter(runs.values())))
+    metric = next(iter(runs.values())).main
     if found := convergence.table(by_seed, metric):
         results["tables"].append(found)
     outcome.write_csv(workdir / "label_efficiency.csv", _rows(runs, used))
@@ -88,7 +83,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
 
 def summarise(
-    runs: Mapping[Place, Predictions],
+    runs: Mapping[Place, Cases],
     used: Mapping[Place, tuple[int, int | None]],
     *,
     seed: int,
@@ -137,7 +132,7 @@ class _Study(NamedTuple):
     measured: by place, the metric on any of the examples; scores: on all of them.
     """
 
-    first: Predictions
+    first: Cases
     metric: str
     fractions: Sequence[float]
     names: Sequence[str]
@@ -146,14 +141,13 @@ class _Study(NamedTuple):
     seed: int
 
 
-def _study(runs: Mapping[Place, Predictions], seed: int) -> _Study:
+def _study(runs: Mapping[Place, Cases], seed: int) -> _Study:
     first = next(iter(runs.values()))
-    metric = main_metric(first)
-    measured = {place: measures(each)[metric] for place, each in runs.items()}
+    measured = {place: each.measures[first.main] for place, each in runs.items()}
     whole = np.arange(len(first.names))
     return _Study(
         first,
-        metric,
+        first.main,
         sorted({place.fraction for place in runs}),
         list(dict.fromkeys(place.initialisation for place in runs)),
         measured,
@@ -212,9 +206,9 @@ def _starts(initialisations: Sequence[str]) -> dict[str, str]:
     return starts
 
 
-def _read(folders: Mapping[Place, Path]) -> dict[Place, Predictions]:
-    by_folder = {str(folder): predictions.read(folder) for folder in folders.values()}
-    together = predictions.aligned(by_folder)
+def _read(folders: Mapping[Place, Path]) -> dict[Place, Cases]:
+    by_folder = {str(folder): read_cases(folder) for folder in folders.values()}
+    together = aligned(by_folder)
     return {place: together[str(folder)] for place, folder in folders.items()}
 
 
@@ -228,7 +222,7 @@ def _rows(runs, used) -> list[dict[str, Any]]:
     for place, each in runs.items():
         examples, patients = used[place]
         whole = np.arange(len(each.names))
-        scores = {name: one(whole) for name, one in measures(each).items()}
+        scores = {name: one(whole) for name, one in each.measures.items()}
         known = {"training_examples": examples, "training_patients": patients}
         rows.append({**place._asdict(), **known, **scores})
     return rows

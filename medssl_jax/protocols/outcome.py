@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medssl_jax.data.order.roles import TRAIN
-from medssl_jax.protocols.predictions import Predictions
+from medssl_jax.protocols.cases import Cases
 from medssl_jax.report.build import build as build_report
 from medssl_jax.report.protocols import SECTIONS
 from medssl_jax.run import provenance
@@ -60,9 +60,10 @@ def labels_used(folder: Path) -> tuple[int, int | None]:
     return data["distinct"], data["patients"]
 
 
-def counted(run: Predictions) -> dict[str, Any]:
+def counted(run: Cases) -> dict[str, Any]:
     """Count test examples as run.json counts a source's."""
-    one_each = Counter(run.labels.tolist()) if not run.findings else None
+    has_classes = run.labels is not None and run.labels.ndim == 1
+    one_each = Counter(run.labels.tolist()) if has_classes else None
     return {
         "count": len(run.names),
         "patients": None if run.patients is None else len(set(run.patients)),

@@ -10,8 +10,9 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.protocols import compare, predictions
-from medssl_jax.protocols.predictions import measures
+from medssl_jax.protocols import compare
+from medssl_jax.protocols.cases import aligned
+from medssl_jax.protocols.tested import read_cases
 
 COUNT = 60
 
@@ -41,8 +42,7 @@ def binary(folder, seed, *, skill=1.0, order=None, change=None):
 
 
 def read_both(*folders):
-    runs = {folder.name: predictions.read(folder) for folder in folders}
-    return predictions.aligned(runs)
+    return aligned({folder.name: read_cases(folder) for folder in folders})
 
 
 def test_the_paired_difference_is_that_of_a_plain_bootstrap(tmp_path):
@@ -56,7 +56,7 @@ def test_the_paired_difference_is_that_of_a_plain_bootstrap(tmp_path):
     labels, patients = np.array(a.labels), np.array(a.patients)
 
     def area(run, drawn):
-        s, y = run.probabilities[drawn, 1], labels[drawn]
+        s, y = run.scores[drawn], labels[drawn]
         u = mannwhitneyu(s[y == 1], s[y == 0]).statistic
         return u / ((y == 1).sum() * (y == 0).sum())
 
@@ -139,22 +139,22 @@ def _cut(rows):
         (_twice, "1 examples are in it twice"),
         (_text, "could not convert string to float: 'high'"),
         (_nan, "a probability is not finite"),
-        (_cut, "cannot be read"),
+        (_cut, "the row of scan-59 is not as long as the header"),
         (lambda rows: rows.clear(), "it has no rows"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, change, message):
     folder = binary(tmp_path / "a", 1, change=change)
     with pytest.raises(DataError, match=rf"a/predictions\.csv: .*{message}"):
-        predictions.read(folder)
+        read_cases(folder)
 
 
 def test_a_folder_without_predictions_and_a_file_without_a_column_are_named(tmp_path):
     with pytest.raises(DataError, match=r"holds no predictions\.csv"):
-        predictions.read(tmp_path)
+        read_cases(tmp_path)
     write(tmp_path, [["a", 0, 0.1]], ["name", "label", "probability_0"])
     with pytest.raises(DataError, match="has no column 'patient'"):
-        predictions.read(tmp_path)
+        read_cases(tmp_path)
 
 
 def findings(folder):
@@ -174,10 +174,10 @@ def findings(folder):
 
 def test_findings_are_measured_one_by_one_and_by_their_mean(tmp_path):
     folder, labels, p = findings(tmp_path)
-    run = predictions.read(folder)
+    run = read_cases(folder)
     assert run.patients is None
     whole = np.arange(COUNT)
-    found = {name: one(whole) for name, one in measures(run).items()}
+    found = {name: one(whole) for name, one in run.measures.items()}
     expected = []
     for k in (0, 1):
         known = np.array([label in (0, 1) for label in labels[:, k]])
@@ -195,10 +195,8 @@ def test_several_classes_have_the_metrics_of_several_classes(tmp_path):
     labels = rng.integers(0, 3, COUNT)
     rows = [[f"s{i}", f"p{i}", labels[i], *p[i]] for i in range(COUNT)]
     columns = [f"probability_{k}" for k in range(3)]
-    run = predictions.read(
-        write(tmp_path, rows, ["name", "patient", "label", *columns])
-    )
-    area = measures(run)["AUC"](np.arange(COUNT))
+    run = read_cases(write(tmp_path, rows, ["name", "patient", "label", *columns]))
+    area = run.measures["AUC"](np.arange(COUNT))
     assert area == pytest.approx(roc_auc_score(labels, p, multi_class="ovr"))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.protocols import grid, label_efficiency
-from medssl_jax.protocols.predictions import Predictions
+from medssl_jax.protocols.predictions import cases
 from medssl_jax.report import protocol_figures
 from medssl_jax.report.build import build
 from medssl_jax.report.protocols import SECTIONS, label_curves
@@ -19,7 +19,7 @@ def predictions(rng, skill, count=80):
     p = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + rng.normal(size=count))))
     names = [f"scan-{i}" for i in range(count)]
     patients = [f"p{i // 4}" for i in range(count)]
-    return Predictions(names, patients, labels, np.stack([1 - p, p], 1), [])
+    return cases(names, patients, labels, np.stack([1 - p, p], 1))
 
 
 def label_results():
@@ -93,7 +93,7 @@ def test_the_interval_of_a_gain_over_seeds_is_that_of_the_mean_difference():
         for name, one in zip("ab", pair, strict=True):
             runs[label_efficiency.Place(0.5, name, seed)] = one
             used[label_efficiency.Place(0.5, name, seed)] = (40, 10)
-        gains.append([one.probabilities[:, 1] for one in pair])
+        gains.append([one.scores for one in pair])
     found = label_efficiency.summarise(runs, used, seed=0)["values"]["AUC, a - b, 0.5"]
 
     labels = np.arange(80) % 2
