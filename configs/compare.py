@@ -3,8 +3,9 @@
 python -m medssl_jax.main --config=configs/compare.py \
     --config.runs="('runs/finetune-a', 'runs/finetune-b')"
 
-Reads the runs' predictions.csv and trains nothing. The first run's name comes first
-in each difference; intervals are by bootstrap over patients.
+Reads the runs' predictions.csv, or cases.csv of segmentations, and trains nothing. The
+first run's name comes first in each difference; intervals are by bootstrap over
+patients.
 """
 
 from ml_collections import ConfigDict
