@@ -53,7 +53,9 @@ def command(name: str) -> Callable:
         for other in _modules(package)
         if hasattr(importlib.import_module(f"{package}.{other}"), "run")
     ]
-    raise ConfigError(f"command {name!r} is unknown; known: {', '.join(commands)}")
+    raise ConfigError(
+        f"command {name!r} is unknown; known: {', '.join(sorted(commands))}"
+    )
 
 
 def _modules(package: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from medssl_jax.data.host import Prepare
 from medssl_jax.data.pipeline import Draw, eval_batches
 from medssl_jax.data.source import Source, Subset, is_labelled
 from medssl_jax.errors import ConfigError
@@ -19,7 +20,8 @@ class Context(NamedTuple):
     predict: (params, aux, host images) -> what the method predicts, by name, where it
       has labels.
     sources: by role ("train", and what `config.splits` names).
-    draw: brings a prepared volume to the shape of the batch, without chance.
+    prepare, draw: bring a record to [0, 1], and that to the shape of the batch, without
+      chance; sources are prepared already.
     spec: what `encoder.Encoder` takes beside the variables.
     untrained: variables of the backbone as they were before the first update;
       `init_from` is where they came from, "" for random weights.
@@ -29,6 +31,7 @@ class Context(NamedTuple):
     method: Method
     predict: Callable[[PyTree, PyTree, np.ndarray], Mapping[str, np.ndarray]] | None
     sources: Mapping[str, Source]
+    prepare: Prepare
     draw: Draw
     batch_size: int
     spec: Mapping[str, Any]

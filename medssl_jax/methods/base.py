@@ -18,6 +18,13 @@ Aux = Mapping[str, Any]
 Batch = Mapping[str, Array]
 
 
+class Voxels(NamedTuple):
+    """What the voxels of a mask are told apart into."""
+
+    classes: int
+    regions: int
+
+
 class Method(NamedTuple):
     """A training task; the train step calls these and knows nothing else of it.
 
@@ -44,7 +51,8 @@ class Method(NamedTuple):
       name there. Its batch statistics are the method's own: see `train_from`.
     learns: how many classes and findings, one of them 0, where labels of examples are
       learnt from; (0, 0) where none are.
-    targets: fields of a record beside the image that the views take, such as "mask".
+    voxels: how many classes, the background included, and overlapping regions, one of
+      them 0, are learnt from masks; the views then take an example's `mask`.
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
     """
 
@@ -58,7 +66,7 @@ class Method(NamedTuple):
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
-    targets: tuple[str, ...] = ()
+    voxels: Voxels = Voxels(0, 0)
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
 
 

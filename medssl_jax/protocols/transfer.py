@@ -46,6 +46,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         method=method_of(classifier.spec),
         predict=lambda params, aux, images: classifier(images),
         sources={_HERE: source},  # nothing is trained or selected
+        prepare=host.prepare,
         draw=host.draw,
         batch_size=config.batch_size,
         spec=classifier.spec,

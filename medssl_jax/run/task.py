@@ -125,7 +125,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         frozen=method.frozen,
     )
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
-    _check_targets(method, example)
+    _check_masks(method, sources[roles.TRAIN], example)
     init = _init(config, make_method, backbone, tx, example)
     spec = {
         "model": config.model.to_dict(),
@@ -137,6 +137,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         method=method,
         predict=_predict(method),
         sources=sources,
+        prepare=host.prepare,
         draw=host.draw,
         batch_size=config.micro_batch_size,
         spec=spec,
@@ -203,14 +204,21 @@ def _check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
 
 
-def _check_targets(method: Method, example: Mapping[str, Any]) -> None:
-    for field in method.targets:
-        if field not in example:
-            raise ConfigError(
-                f"config.method learns from the {field} of each image, and the training "
-                f"data has none: set what config.data says of it (data.{field}s), or "
-                "use another source"
-            )
+def _check_masks(method: Method, source: Source, example: Mapping[str, Any]) -> None:
+    if not any(method.voxels):
+        return
+    if "mask" not in example:
+        raise ConfigError(
+            "config.method learns from masks, and the training data has none: set "
+            "data.masks, or use a source of masks"
+        )
+    count, names = max(method.voxels), source.class_names
+    if names is not None and len(names) != count:
+        field = "regions" if method.voxels.regions else "classes"
+        raise ConfigError(
+            f"method.{field} is {count}, and the masks have {len(names)}: "
+            f"{', '.join(names)}"
+        )
 
 
 def _method_maker(config, views, durations):

@@ -48,7 +48,7 @@ def context(workdir, labels, probabilities, learns=(0, 3), **others):
     }
     draw = Draw((2, 2), "all")
     method = tiny.method("supervised")._replace(learns=learns)
-    return Context(method, predict, sources, draw, 16, {}, dict, workdir, 0)
+    return Context(method, predict, sources, None, draw, 16, {}, dict, workdir, 0)
 
 
 def scores(labels, seed=1):

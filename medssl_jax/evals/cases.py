@@ -1,0 +1,57 @@
+"""The table of segmented cases, and what is measured of each."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from medssl_jax.evals.overlap import dice_of
+
+
+class Case(NamedTuple):
+    """One case's measures over its k structures.
+
+    overlaps: twice the shared voxels, and those of truth and prediction together.
+    hd95_mm, nsd: None where surfaces were not looked at.
+    """
+
+    name: str
+    patient: str
+    overlaps: Int[np.ndarray, "k 2"]
+    hd95_mm: Float[np.ndarray, "k"] | None
+    nsd: Float[np.ndarray, "k"] | None
+
+    @property
+    def dice(self) -> Float[np.ndarray, "k"]:
+        return dice_of(self.overlaps)
+
+    @property
+    def mean_dice(self) -> float:
+        """Over the structures that count; nan where none does."""
+        counted = self.dice[~np.isnan(self.dice)]
+        return float(counted.mean()) if len(counted) else float("nan")
+
+
+def structure(mask: np.ndarray, k: int, ndim: int) -> Bool[np.ndarray, "*s"]:
+    """Return where structure k is: class k + 1 of (*s,), or region k of (*s, r)."""
+    return mask == k + 1 if mask.ndim == ndim else mask[..., k] > 0
+
+
+def write_cases(path: Path, cases: Sequence[Case], names: Sequence[str]) -> None:
+    """Write a CSV with a row per case: name, patient, measures of each structure.
+
+    `dice NAME`, `hd95_mm NAME` and `nsd NAME`; empty where neither truth nor prediction
+    has the structure, inf where one of them lacks it.
+    """
+    kinds = ("dice", "hd95_mm", "nsd")
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        columns = [f"{kind} {name}" for name in names for kind in kinds]
+        writer.writerow(["name", "patient", *columns])
+        for case in cases:
+            measured = np.stack([getattr(case, kind) for kind in kinds], axis=1)
+            cells = ["" if np.isnan(x) else f"{x:.6g}" for x in measured.ravel()]
+            writer.writerow([case.name, case.patient, *cells])

@@ -1,0 +1,147 @@
+"""What a segmentation is worth: whole cases, in the geometry of their files."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medssl_jax.data.source import Source
+from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.evals.base import Context, Evaluator
+from medssl_jax.evals.cases import Case, structure, write_cases
+from medssl_jax.evals.overlap import mean_dice, overlap
+from medssl_jax.evals.pictures import Pictures
+from medssl_jax.evals.structures import results
+from medssl_jax.evals.surface import hd95_and_nsd
+from medssl_jax.evals.whole import Segmented, Whole, names_of
+
+MASKS = "masks"  # the folder of what was found
+
+
+def segment(
+    context: Context,
+    *,
+    step: float,
+    mirror: Sequence[int],
+    tolerance_mm: float,
+) -> Evaluator:
+    """Build validation by Dice, and the test with surfaces, masks and pictures.
+
+    Cases are whole: windows of the training's size slide over them, and probabilities
+    come back to the grid of the file before a class is chosen. A structure that neither
+    truth nor prediction has does not count; one that only one of them has has Dice and
+    NSD 0 and no finite Hausdorff distance. The mean over cases comes first, then that
+    over structures. Leaves cases.csv, what was found in masks/, and cases.npz with
+    slices of some.
+
+    The run keeps the checkpoint of the highest validation Dice: `validation_loss` is 1
+    less that.
+
+    Args:
+      step: from one window to the next, as a part of it; nnU-Net has .5.
+      mirror: spatial axes, from 0, over whose flips probabilities are averaged; none
+        is ().
+      tolerance_mm: of the normalised surface distance.
+
+    Raises:
+      ConfigError: if the method tells no masks or a setting cannot be used; if there
+        are no cases for validation or test, or none with any foreground to learn from.
+      DataError: while it runs, if a case has no mask, or one with other classes.
+    """
+    _check(context, step, mirror, tolerance_mm)
+    whole = Whole(context, step, tuple(mirror))
+    voxels = context.method.voxels
+
+    def measured(role, params, aux):
+        """Yield each case with what was found, checked."""
+        source = context.sources[role]
+        for i in range(len(source)):
+            case = whole(source, i, params, aux)
+            _check_mask(case, source.name(i), max(voxels))
+            yield i, case
+
+    def during(params, aux):
+        count = len(names_of(context.sources["validation"], voxels))
+        dice = [
+            _case("", "", case, range(count), None).dice
+            for _, case in measured("validation", params, aux)
+        ]
+        mean = mean_dice(np.stack(dice))
+        return {"validation_loss": 1 - mean, "validation_Dice": mean}
+
+    def final(params, aux):
+        source, pictures, cases = context.sources["test"], Pictures(), []
+        names = names_of(source, voxels)
+        patients = source.patients
+        for i, case in measured("test", params, aux):
+            patient = "" if patients is None else patients[i]
+            name = source.name(i)
+            cases.append(_case(name, patient, case, range(len(names)), tolerance_mm))
+            pictures.take(name, case, cases[-1].mean_dice)
+            origin, j = source.origin(i)
+            if origin.write_mask is not None:
+                origin.write_mask(origin.name(j), case.found, context.workdir / MASKS)
+        write_cases(context.workdir / "cases.csv", cases, names)
+        pictures.save(context.workdir / "cases.npz")
+        return results(cases, names, tolerance_mm=tolerance_mm, seed=context.seed)
+
+    return Evaluator(during, final)
+
+
+def _case(name, patient, case: Segmented, structures, tolerance_mm) -> Case:
+    """Measure a case's structures, their surfaces too where there is a tolerance."""
+    record, found = case
+    ndim = record["image"].ndim - 1
+    spacing_mm = record.get("spacing_mm", (1.0,) * ndim)
+    overlaps, surfaces = [], []
+    for k in structures:
+        truth = structure(record["mask"], k, ndim)
+        prediction = structure(found, k, ndim)
+        overlaps.append(overlap(truth, prediction))
+        if tolerance_mm is not None:
+            surfaces.append(hd95_and_nsd(truth, prediction, spacing_mm, tolerance_mm))
+    hd95_mm, nsd = np.array(surfaces).T if surfaces else (None, None)
+    return Case(name, patient, np.array(overlaps), hd95_mm, nsd)
+
+
+def _check(context, step, mirror, tolerance_mm):
+    if context.predict is None or not any(context.method.voxels):
+        raise ConfigError("evaluation 'segment' needs a method of masks: 'segment'")
+    ndim = len(context.draw.shape)
+    if not 0 < step <= 1:
+        raise ConfigError(f"evaluation.step {step} is not above 0 and at most 1")
+    if not set(mirror) <= set(range(ndim)):
+        text = f"evaluation.mirror {tuple(mirror)} names other axes than 0 to"
+        raise ConfigError(f"{text} {ndim - 1}")
+    if not tolerance_mm > 0:
+        raise ConfigError(f"evaluation.tolerance_mm is {tolerance_mm}; use millimetres")
+    trained = "train" in context.sources
+    for role in ("validation", "test") if trained else ("test",):
+        if not len(context.sources.get(role, ())):
+            raise ConfigError(
+                f"segment needs cases for {role}: set --config.splits.{role}.fraction, "
+                "or give that role a source"
+            )
+    if trained and not _has_foreground(context.sources["train"]):
+        raise ConfigError(
+            "no training case has anything but background in its mask: there is "
+            "nothing to learn; look at data.masks"
+        )
+
+
+def _has_foreground(source: Source) -> bool:
+    return any(len(source[i]["foreground"]) for i in range(len(source)))
+
+
+def _check_mask(case: Segmented, name: str, count: int) -> None:
+    if "mask" not in case.record:
+        raise DataError(name, "has no mask to be judged by")
+    mask, ndim = case.record["mask"], case.record["image"].ndim - 1
+    if mask.ndim == ndim and case.found.ndim == ndim and mask.max() >= count:
+        text = f"has the class {mask.max()} in its mask, and method.classes is {count}"
+        raise DataError(name, f"{text}: classes are 0 to {count - 1}")
+    if mask.ndim != case.found.ndim:
+        raise DataError(
+            name,
+            "has classes in its mask, or regions, where the method "
+            "has the other: set method.classes or method.regions",
+        )
