@@ -56,6 +56,24 @@ def resample_nearest(
     return mask
 
 
+def places(
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, ...],
+    new_spacing_mm: tuple[float | None, ...],
+) -> list[np.ndarray]:
+    """Return where voxels of (*s,) lie in the grid of `resample`, in its voxels.
+
+    One rising array for each axis: the first and the last may lie outside.
+    """
+    grid = _grid(shape, spacing_mm, new_spacing_mm)
+    if grid is None:
+        return [np.arange(n, dtype=float) for n in shape]
+    return [
+        (np.arange(n) - first) / step
+        for n, step, first in zip(shape, *grid[:2], strict=True)
+    ]
+
+
 def _grid(old_shape, spacing_mm, new_spacing_mm):
     """Return steps, first positions and sizes in old voxels; None: nothing changes."""
     pairs = zip(spacing_mm, new_spacing_mm, strict=True)

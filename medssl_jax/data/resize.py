@@ -64,6 +64,16 @@ def resize_nearest(mask: np.ndarray, size: tuple[int, ...], ndim: int) -> np.nda
     return mask
 
 
+def places(shape: tuple[int, ...], size: tuple[int, ...]) -> list[np.ndarray]:
+    """Return where pixels of (*s,) lie in what `resize` makes of it, in its pixels.
+
+    One rising array for each axis: the first and the last may lie outside.
+    """
+    *outer, rows, columns = shape
+    new = *outer, *_target(rows, columns, size)
+    return [(np.arange(n) + 0.5) * m / n - 0.5 for n, m in zip(shape, new, strict=True)]
+
+
 def _target(rows, columns, size):
     if len(size) == 2:
         return tuple(size)
