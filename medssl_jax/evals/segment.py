@@ -7,10 +7,10 @@ import numpy as np
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.evals.base import Context, Evaluator
-from medssl_jax.evals.cases import Case, structure, write_cases
+from medssl_jax.evals.case import Case, structure, write_cases
 from medssl_jax.evals.overlap import mean_dice, overlap
 from medssl_jax.evals.pictures import Pictures
-from medssl_jax.evals.structures import results
+from medssl_jax.evals.segment_tables import results
 from medssl_jax.evals.surface import hd95_and_nsd
 from medssl_jax.evals.whole import Segmented, Whole, names_of
 

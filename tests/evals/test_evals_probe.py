@@ -99,7 +99,9 @@ def test_of_many_training_examples_some_are_embedded_evenly_apart(
 
     method = SimpleNamespace(encoder=lambda params, aux: flat)
     train = {"train": Many()}
-    context = Context(method, None, train, None, draw, 64, {}, lambda: flat, tmp_path, seed=0)
+    context = Context(
+        method, None, train, None, draw, 64, {}, lambda: flat, tmp_path, seed=0
+    )
     evaluator = module.probe(context, neighbours=5, temperature=0.1)
     results = evaluator.final(None, None)
     once = read_ones[: len(read_ones) // 2]  # both encoders see the same

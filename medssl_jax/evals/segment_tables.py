@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.evals.cases import Case
+from medssl_jax.evals.case import Case
 from medssl_jax.evals.overlap import dice_of, mean_dice
 
 _MOST_ROWS = 200
