@@ -1,27 +1,41 @@
 """The table of a classifier's predictions, example by example."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from medssl_jax.data.source import UNLABELLED, Source, has_findings
+from medssl_jax.data.source import UNLABELLED, Source
 
 
-def write_predictions(path: Path, source: Source, p: Float[np.ndarray, "n k"]) -> None:
+def write_predictions(
+    path: Path,
+    source: Source,
+    p: Float[np.ndarray, "n k"],
+    findings: Sequence[str] | None = None,
+) -> None:
     """Write a CSV with a row per example: name, patient, labels, probabilities.
 
     Of classes `label` and one probability for each; of findings `label_NAME` (empty
-    where unknown) and `probability_NAME` for each.
+    where unknown) and `probability_NAME` for each. Without labels, or with those of
+    other findings than the probabilities', there are no labels in it.
+
+    Args:
+      findings: names of the probabilities', where they are findings; None is as the
+        source has them.
     """
     patients = source.patients or [""] * len(source)
-    labels = np.asarray(source.labels).reshape(len(source), -1)
+    names = source.label_names if findings is None else findings
     known, scored = ["label"], [f"probability_{k}" for k in range(p.shape[1])]
-    if has_findings(source):
-        names = source.label_names
+    if names:
         known = [f"label_{name}" for name in names]
         scored = [f"probability_{name}" for name in names]
+    if source.labels is None or list(source.label_names or ()) != list(names or ()):
+        known, labels = [], np.empty((len(source), 0), int)
+    else:
+        labels = np.asarray(source.labels).reshape(len(source), -1)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "patient", *known, *scored])

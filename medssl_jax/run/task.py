@@ -41,6 +41,7 @@ _HOST = (
     "percentiles",
     "window_hu",
     "frames",
+    "foreground",
 )
 _LOADER = ("workers", "on_error", "cache", "balance", "sampler")
 _LABELS = ("label_fraction", "split_seed", "known_labels")  # where labels are learnt

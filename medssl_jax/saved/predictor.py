@@ -8,15 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from medssl_jax import resolve
-from medssl_jax.methods.base import Method
+from medssl_jax.data.host import HostTransform, check
+from medssl_jax.data.source import Record
+from medssl_jax.evals.whole import segmented
+from medssl_jax.methods.base import Method, Voxels
 from medssl_jax.optim.durations import Durations
 from medssl_jax.saved import export
 from medssl_jax.saved.encoder import backbone
 from medssl_jax.step.state import to_unit
 from medssl_jax.views.compose import compose
+
+_AT_ONCE = 2  # windows
 
 
 class Predictor:
@@ -37,6 +43,55 @@ class Predictor:
 
     def __call__(self, images) -> dict[str, jax.Array]:
         return self._predict(self.params, self.aux, images)
+
+    @property
+    def host(self) -> HostTransform:
+        """How records were brought to what the network was fed with."""
+        settings = self.spec["host"].items()  # JSON has no tuples
+        return HostTransform(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in settings}
+        )
+
+    @property
+    def voxels(self) -> Voxels:
+        """What it tells the voxels of an image apart into; zeros if it does not."""
+        return method_of(self.spec).voxels
+
+    def of_record(self, record: Record, name: str = "an image") -> dict[str, Any]:
+        """Predict one image as a file has it, whole.
+
+        Args:
+          record: `image` (*s, c) in the file's unit, and `spacing_mm` where the model was
+            trained at a spacing; or {"image": ...} of an array.
+          name: for errors.
+
+        Returns:
+          "mask": (*s,) classes, or (*s, k) regions, on the image's own grid, where the
+          model segments; else "probability" (k,).
+
+        Raises:
+          ConfigError: if the record has no spacing, and the model needs it.
+          DataError: if the image cannot be used.
+        """
+        host = self.host
+        prepared = host.prepare(check(record, name), name)
+        if not any(self.voxels):
+            image = host.draw(prepared, None)["image"]
+            found = self(image[None])
+            return {field: np.asarray(array[0]) for field, array in found.items()}
+        judged = {one["name"]: one for one in self.spec["evaluation"]}["segment"]
+        mask = segmented(
+            lambda images: np.asarray(self(images)["mask"]),
+            record,
+            prepared["image"],
+            host.prepare,
+            tile=host.shape,
+            batch_size=_AT_ONCE,
+            step=judged["step"],
+            mirror=judged["mirror"],
+            overlapping=self.voxels.regions > 0,
+        )
+        return {"mask": mask}
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and predictor.json into `folder`."""

@@ -1,0 +1,43 @@
+"""What a fine-tuned model says of new scans, with or without labels.
+
+python -m medssl_jax.main --config=configs/predict.py:nifti --config.init_from=RUN \
+    --config.data.root=DIR --workdir=OUT
+
+RUN is a fine-tuned run's folder. OUT/predictions.csv gets a row of probabilities for each
+scan; of a model that segments, OUT/masks a file for each, NIfTI or PNG as its image is,
+with its name, orientation and grid. Scans are brought to [0, 1] as they were for the
+model's training. The demo needs runs/segment-demo, of configs/segment.py.
+"""
+
+from ml_collections import ConfigDict
+
+from medssl_jax.data import settings
+
+SOURCES = {
+    "demo": dict(name="phantom", count=8, seed=9, size_voxels=(12, 48, 48)),
+    "nifti": dict(name="nifti"),
+    "msd": dict(name="msd", split="test"),
+    "dicom": dict(name="dicom"),
+    "npy": dict(name="npy"),
+    "medmnist": dict(name="medmnist", split="test"),
+    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
+    "images": dict(name="images"),
+    "npz": dict(name="npz"),
+    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
+    "phantom_slices": dict(
+        name="phantom_slices", count=64, seed=9, size_pixels=(64, 64)
+    ),
+    "shards": dict(name="shards", split="train"),
+}
+
+
+def get_config(variant: str = "demo") -> ConfigDict:
+    if variant not in SOURCES:
+        raise ValueError(f"unknown variant {variant!r}; known: {', '.join(SOURCES)}")
+    config = ConfigDict()
+    config.command = "predict"
+    config.name = f"predict-{variant}"
+    config.init_from = "runs/segment-demo" if variant == "demo" else ""
+    config.batch_size = 16
+    config.data = settings.source(**SOURCES[variant]) | dict(on_error="raise")
+    return config

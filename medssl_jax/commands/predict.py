@@ -1,0 +1,70 @@
+"""A fine-tuned model on new scans, with or without labels."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from medssl_jax.data.masks import write_array
+from medssl_jax.data.order import roles
+from medssl_jax.data.source import Source
+from medssl_jax.errors import ConfigError
+from medssl_jax.evals.base import apply_to_all
+from medssl_jax.evals.predictions import write_predictions
+from medssl_jax.run.provenance import plain
+from medssl_jax.saved.predictor import Predictor, load_predictor
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Predict every example of `config.data` with the model `config.init_from`.
+
+    Writes predictions.csv with a row for each, or, where the model segments, masks/
+    with a file for each: in the orientation and grid of its image, under its name.
+
+    Raises:
+      ConfigError: if no model is named.
+      DataError: if the model or the data cannot be used.
+    """
+    if not config.init_from:
+        raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
+    predictor = load_predictor(config.init_from)
+    data = plain(config.data)
+    on_error = data.pop("on_error")
+    source = roles.sources(
+        data,
+        {},
+        prepare=predictor.host.prepare,
+        cache="",
+        on_error=on_error,
+        balance="",
+        seed=0,
+        folder=workdir,
+    )[roles.TRAIN]
+    if jax.process_index() != 0:
+        return
+    if any(predictor.voxels):
+        _masks(predictor, source, workdir / "masks")
+    else:
+        _probabilities(predictor, source, workdir / "predictions.csv", config)
+
+
+def _masks(predictor: Predictor, source: Source, folder: Path) -> None:
+    for i in tqdm(range(len(source)), desc="segmenting", disable=None):
+        origin, j = source.origin(i)
+        mask = predictor.of_record(origin[j], source.name(i))["mask"]
+        write = origin.write_mask or write_array
+        write(origin.name(j), mask, folder)
+    print(f"{len(source)} masks: {folder}")
+
+
+def _probabilities(predictor, source, path, config) -> None:
+    p = apply_to_all(
+        lambda images: predictor(images)["probability"],
+        source,
+        predictor.host.draw,
+        config.batch_size,
+    )
+    write_predictions(path, source, np.asarray(p), predictor.spec["label_names"])
+    print(f"{len(source)} predictions: {path}")
