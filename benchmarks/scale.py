@@ -41,7 +41,7 @@ from medssl_jax.commands import prepare, train
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
-from medssl_jax.data.pipeline import Draw, Rows, train_batches
+from medssl_jax.data.pipeline import DrawRecord, Rows, train_batches
 from medssl_jax.data.shards import layout
 from medssl_jax.data.source import Record, Source
 from medssl_jax.protocols import experiment
@@ -126,7 +126,7 @@ def to_first_batch(kind: str, count: int, folder: Path) -> float:
     return take(began, source, host.draw, rows)
 
 
-def take(began: float, source: Source, draw: Draw, rows: Sampler) -> float:
+def take(began: float, source: Source, draw: DrawRecord, rows: Sampler) -> float:
     """Take 50 batches as the loop does; return the seconds from `began` to the first."""
     size = _BATCH.value
     batches = train_batches(

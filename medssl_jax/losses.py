@@ -149,7 +149,7 @@ def voxel_cross_entropy(
 
     Softmax of classes; of overlapping regions sigmoid, the mean over regions too.
     Unknown voxels count with 0 and are not taken out of the divisor, as in
-    `methods.labels.masked_cross_entropy`.
+    `methods.label_losses.masked_cross_entropy`.
     """
     logits, known = _float32_at_least(logits), labels >= 0
     if labels.ndim == logits.ndim:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from medssl_jax.data.pipeline import Draw
+from medssl_jax.data.pipeline import DrawRecord
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.step.state import to_unit
@@ -28,7 +28,7 @@ _FILE = "energies.json"
 
 def reference_energies(
     source: Source,
-    draw: Draw,
+    draw: DrawRecord,
     *,
     sigmas: Sequence[float],
     axes: Axes = (-2, -1),

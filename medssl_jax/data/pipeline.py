@@ -15,7 +15,7 @@ _HOST_ONLY = ("index", "partner_index", "repeated_frames")
 _CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
 
 # (record, generator or None) -> arrays of one shape
-Draw = Callable[[Record, np.random.Generator | None], dict[str, np.ndarray]]
+DrawRecord = Callable[[Record, np.random.Generator | None], dict[str, np.ndarray]]
 
 
 class Rows(NamedTuple):
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
 def train_batches(
     source: Source,
-    draw: Draw,
+    draw: DrawRecord,
     *,
     sampler: Sampler,
     rows: Rows,
@@ -66,7 +66,7 @@ def train_batches(
 
 
 def eval_batches(
-    source: Source, draw: Draw, *, size: int
+    source: Source, draw: DrawRecord, *, size: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield all examples once, in order, as drawn without a generator.
 
@@ -106,7 +106,7 @@ class _Positions:
 class _LoadRow:
     """Read, draw and label what the sampler has at a position."""
 
-    def __init__(self, source: Source, draw: Draw, sampler: Sampler, seed: int):
+    def __init__(self, source: Source, draw: DrawRecord, sampler: Sampler, seed: int):
         self._source = source
         self._draw = draw
         self._sampler = sampler
@@ -129,7 +129,7 @@ class _LoadRow:
 
 
 def _example(
-    source: Source, draw: Draw, index: int, random: np.random.Generator | None
+    source: Source, draw: DrawRecord, index: int, random: np.random.Generator | None
 ) -> dict[str, np.ndarray]:
     example = draw(source[index], random)
     example["index"] = np.int64(index)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from medssl_jax.data.host import Prepare
-from medssl_jax.data.pipeline import Draw, eval_batches
+from medssl_jax.data.pipeline import DrawRecord, eval_batches
 from medssl_jax.data.source import Source, Subset, is_labelled
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods.base import Method
@@ -32,7 +32,7 @@ class Context(NamedTuple):
     predict: Callable[[PyTree, PyTree, np.ndarray], Mapping[str, np.ndarray]] | None
     sources: Mapping[str, Source]
     prepare: Prepare
-    draw: Draw
+    draw: DrawRecord
     batch_size: int
     spec: Mapping[str, Any]
     untrained: Callable[[], PyTree]
@@ -99,7 +99,7 @@ def _merged(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def apply_to_all(
-    function: Callable[[np.ndarray], Any], source: Source, draw: Draw, size: int
+    function: Callable[[np.ndarray], Any], source: Source, draw: DrawRecord, size: int
 ) -> Float[np.ndarray, "n k"]:
     """Return function's rows (b, k) for all examples of `source`, in order."""
     parts = [

@@ -10,7 +10,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
-from medssl_jax.evals.labels import check_classes, check_findings
+from medssl_jax.evals.label_checks import check_classes, check_findings
 from medssl_jax.evals.metrics import binary_scores, metrics
 from medssl_jax.evals.predictions import write_predictions
 

@@ -18,7 +18,7 @@ from medssl_jax.evals.base import (
 from medssl_jax.evals.bootstrap import interval, paired_difference
 from medssl_jax.evals.collapse import FEWEST, collapsed, spread, verdict
 from medssl_jax.evals.knn import weighted_knn
-from medssl_jax.evals.labels import check_alike
+from medssl_jax.evals.label_checks import check_alike
 from medssl_jax.evals.linear import linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
 from medssl_jax.saved.encoder import Encoder

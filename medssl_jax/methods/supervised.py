@@ -4,7 +4,7 @@ import jax
 from jax.typing import DTypeLike
 
 from medssl_jax.methods import base
-from medssl_jax.methods.labels import label_loss
+from medssl_jax.methods.label_losses import label_loss
 from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network

@@ -13,7 +13,7 @@ from medssl_jax.assignment import sinkhorn
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import l2_normalize, swapped_prediction
 from medssl_jax.methods import base, ring, usage
-from medssl_jax.methods.labels import label_loss
+from medssl_jax.methods.label_losses import label_loss
 from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network

@@ -34,7 +34,7 @@ def finish(
       began: seconds since the epoch, of this call: an earlier one's are not in it.
     """
     provenance.write(workdir / "config.json", provenance.plain(config))
-    ran = provenance.provenance(config.name, began) | _FACTS | dict(facts)
+    ran = provenance.of_command(config.name, began) | _FACTS | dict(facts)
     provenance.write(workdir / "run.json", ran | {"seconds": time.time() - began})
     provenance.write(workdir / "results.json", results)
     report = build_report(workdir, sections=SECTIONS)

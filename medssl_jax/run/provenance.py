@@ -75,7 +75,7 @@ def describe(
     config: ConfigDict, sources: Mapping[str, Source], durations: Durations
 ) -> dict[str, Any]:
     """Return what ran: command, versions, devices, data, durations."""
-    facts = provenance(config.name, time.time())
+    facts = of_command(config.name, time.time())
     facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
     return facts | {
         "data": {role: summary(source) for role, source in sources.items()},
@@ -90,7 +90,7 @@ def describe(
     }
 
 
-def provenance(name: str, began: float) -> dict[str, Any]:
+def of_command(name: str, began: float) -> dict[str, Any]:
     """Return what is known of any command: its line, versions and devices.
 
     `began` is in seconds since the epoch.

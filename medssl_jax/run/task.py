@@ -18,11 +18,11 @@ from medssl_jax.data import energies
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
-from medssl_jax.data.pipeline import Draw, for_device
+from medssl_jax.data.pipeline import DrawRecord, for_device
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator, together
-from medssl_jax.evals.labels import check_known
+from medssl_jax.evals.label_checks import check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
 from medssl_jax.optim import schedules
@@ -58,7 +58,7 @@ class Task(NamedTuple):
 
     sources: Mapping[str, Source]
     sampler: Sampler
-    draw: Draw
+    draw: DrawRecord
     durations: Durations
     scheduled: Mapping[str, schedules.Schedule]
     method: Method

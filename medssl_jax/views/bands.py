@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.views.arguments import check_axes
-from medssl_jax.views.resample import along_axes, gaussian_matrix
+from medssl_jax.views.interpolate import along_axes, gaussian_matrix
 
 
 def rising(argument: str, sigmas: Sequence[float]) -> tuple[float, ...]:

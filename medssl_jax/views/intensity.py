@@ -21,8 +21,8 @@ from medssl_jax.views.arguments import (
     limits,
     size_voxels,
 )
+from medssl_jax.views.interpolate import along_axes, gaussian_matrix
 from medssl_jax.views.op import Op, between, between_or
-from medssl_jax.views.resample import along_axes, gaussian_matrix
 
 Image = Float[Array, "*s c"]
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Integer
 
 from medssl_jax.data.source import NO_BOX
 from medssl_jax.views.arguments import Shape
-from medssl_jax.views.resample import along_axes, nearest_grid, nearest_matrix
+from medssl_jax.views.interpolate import along_axes, nearest_grid, nearest_matrix
 from medssl_jax.views.warp import AffineMap
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.views.arguments import Shape, check_axes
-from medssl_jax.views.resample import affine_grid, along_axes, axis_matrix
+from medssl_jax.views.interpolate import affine_grid, along_axes, axis_matrix
 
 
 class AffineMap(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as reference
 
 from medssl_jax.evals import metrics
-from medssl_jax.methods.labels import masked_cross_entropy
+from medssl_jax.methods.label_losses import masked_cross_entropy
 
 
 def _draw(seed, n=60, ties=True):

@@ -8,7 +8,7 @@ import tiny
 from sklearn.metrics import log_loss
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.methods.labels import masked_cross_entropy
+from medssl_jax.methods.label_losses import masked_cross_entropy
 
 LABELS = np.array([[1, 0, -1, 1], [-1, -1, -1, -1], [0, 0, 1, -1]], np.int32)
 LOGITS = np.random.RandomState(0).randn(3, 4).astype(np.float32) * 3

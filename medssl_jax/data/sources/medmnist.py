@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_archived
 from medssl_jax.data.host import check
-from medssl_jax.data.labels import classes_or_findings
+from medssl_jax.data.label_arrays import classes_or_findings
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
 

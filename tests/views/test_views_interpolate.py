@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from medssl_jax.views.resample import affine_grid, along_axes, axis_matrix
+from medssl_jax.views.interpolate import affine_grid, along_axes, axis_matrix
 
 
 def _noise(*shape: int) -> np.ndarray:
