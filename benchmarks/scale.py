@@ -58,7 +58,7 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "swav.py"
 HOST = {"spacing_mm": None, "resize": None, "window": "none", "frames": "all"}
 
 
-class Pretend:
+class Pretend(Source):
     """As many images as are asked for, and nothing that is listed of them."""
 
     labels = patients = label_names = None

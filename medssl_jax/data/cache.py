@@ -3,21 +3,21 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medssl_jax.data.arrays import load_array
-from medssl_jax.data.source import TARGETS, Record, Source
+from medssl_jax.data.source import TARGETS, Record, Source, Wrapper
 from medssl_jax.errors import DataError, UserError
 
 FORMAT = "1"  # raise it when the same settings come to mean other arrays
 
 
 @dataclass(frozen=True)
-class Cached:
+class Cached(Wrapper):
     """A source of `source`'s records as `prepare` makes them.
 
     They are kept in `folder` as .npy files, one for each field, under a hash of
@@ -33,9 +33,6 @@ class Cached:
     prepare: Callable[[Record, str], Record]
     folder: str
 
-    def __len__(self) -> int:
-        return len(self.source)
-
     def __getitem__(self, i: int) -> Record:
         stamp = self.stamp(i)
         if not self.folder or not stamp:
@@ -50,24 +47,9 @@ class Cached:
                     _write(_of(path, field), record[field])
             return record
 
-    def name(self, i: int) -> str:
-        return self.source.name(i)
-
     def stamp(self, i: int) -> str:
         stamp = self.source.stamp(i)
         return stamp and "\n".join([FORMAT, self.name(i), stamp, repr(self.prepare)])
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        return self.source.labels
-
-    @property
-    def label_names(self) -> Sequence[str] | None:
-        return self.source.label_names
-
-    @property
-    def patients(self) -> Sequence[str] | None:
-        return self.source.patients
 
     def _prepared(self, i):
         return self.prepare(self.source[i], self.name(i))

@@ -2,38 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from medssl_jax.data.columns import Columns
 from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.subsets import nested
-from medssl_jax.data.source import UNLABELLED, Record, Source
+from medssl_jax.data.source import UNLABELLED, Source, Wrapper
 from medssl_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Relabelled:
-    """The examples of `source` with other labels."""
+class Relabelled(Wrapper):
+    """The examples of `source` with other labels; None of names is classes."""
 
     source: Source
-    labels: np.ndarray
-    label_names: Sequence[str] | None
+    new: np.ndarray
+    names: Sequence[str] | None
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, i: int) -> Record:
-        return self.source[i]
-
-    def name(self, i: int) -> str:
-        return self.source.name(i)
-
-    def stamp(self, i: int) -> str:
-        return self.source.stamp(i)
-
-    @property
-    def patients(self) -> Sequence[str] | None:
-        return self.source.patients
+    @cached_property
+    def columns(self) -> Columns:
+        return self.source.columns.replace(labels=self.new, label_names=self.names)
 
 
 def partly_labelled(source: Source, fraction: float, seed: int) -> Source:

@@ -1,13 +1,17 @@
 """What a source of examples is: random access, names, and what is known of each."""
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
+
+from medssl_jax.data.columns import Columns
 
 UNLABELLED = -1
 ABSENT, PRESENT = 0, 1  # of a finding
@@ -19,8 +23,7 @@ Record = dict[str, Any]
 TARGETS = ("mask", "foreground", "boxes", "planes")  # that travel with a prepared image
 
 
-@runtime_checkable  # tests check annotations
-class Source(Protocol):
+class Source(ABC):
     """Random access to decoded examples.
 
     `source[i]` is a record with
@@ -42,18 +45,30 @@ class Source(Protocol):
         with other marks, such as CheXpert's "uncertain", resolves them by a policy
         that its settings state
 
-    `label_names` are the k findings' names; None where labels are classes or None.
+    `label_names` are the k findings' names; None where labels are classes or None. Of
+    sources with masks, `class_names` are those of the values 0, 1, 2, ... or of the k
+    regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
+    that lies as the record's image lies, in the source's own format and geometry, and
+    returns its path; of a wrapper, its `origin` does.
     """
 
     labels: np.ndarray | None
     patients: Sequence[str] | None
     label_names: Sequence[str] | None
+    class_names: Sequence[str] | None = None
+    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
 
+    @abstractmethod
     def __len__(self) -> int: ...
+
+    @abstractmethod
     def __getitem__(self, i: int) -> Record: ...
+
+    @abstractmethod
     def name(self, i: int) -> str:
         """Return what errors and tables call example i; never text of a header."""
 
+    @abstractmethod
     def stamp(self, i: int) -> str:
         """Return what changes when example i's record would, for caches to hash.
 
@@ -61,16 +76,27 @@ class Source(Protocol):
         source cannot tell; then nothing is cached.
         """
 
+    @property
+    def columns(self) -> Columns:
+        """What is known of the examples, as a table."""
+        return Columns(functools.partial(getattr, self))
+
+    def origin(self, i: int) -> "tuple[Source, int]":
+        """Return the source that decodes example i, and the example's place there."""
+        return self, i
+
+    @property
+    def distinct(self) -> int:
+        """How many examples there are, each counted once."""
+        return len(self)
+
 
 @dataclass(frozen=True)
-class Examples:
+class Examples(Source):
     """A source over named examples, `read(name)` decoding one.
 
     `read` crosses to worker processes, so it has to be picklable; `stamp_of(name)` is
-    the source's stamp. Findings without `label_names` are numbered. Of sources with
-    masks, `class_names` are those of the values 0, 1, 2, ... or of the k regions, where
-    they are known, and `write_mask(name, mask, folder)` writes a mask that lies as the
-    record's image lies, in the source's own format and geometry, and returns its path.
+    the source's stamp. Findings without `label_names` are numbered.
     """
 
     names: Sequence[str]
@@ -100,8 +126,57 @@ class Examples:
         return "" if self.stamp_of is None else self.stamp_of(self.names[i])
 
 
+class Wrapper(Source):
+    """A source over another: what it does not override is `source`'s own."""
+
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Record:
+        return self.source[self.place(i)]
+
+    def place(self, i: int) -> int:
+        """Return where example i is in `source`."""
+        return i
+
+    def name(self, i: int) -> str:
+        return self.source.name(self.place(i))
+
+    def stamp(self, i: int) -> str:
+        return self.source.stamp(self.place(i))
+
+    def origin(self, i: int) -> tuple[Source, int]:
+        return self.source.origin(self.place(i))
+
+    @property
+    def distinct(self) -> int:
+        return self.source.distinct
+
+    @property
+    def columns(self) -> Columns:
+        return self.source.columns
+
+    @property
+    def labels(self) -> Any:
+        return self.columns.labels
+
+    @property
+    def patients(self) -> Sequence[str] | None:
+        return self.columns.patients
+
+    @property
+    def label_names(self) -> Sequence[str] | None:
+        return self.columns.label_names
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        return self.columns.class_names
+
+
 @dataclass(frozen=True)
-class Subset:
+class Subset(Wrapper):
     """The examples of `source` at `indices`, in that order; repeats are allowed."""
 
     source: Source
@@ -110,28 +185,20 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, i: int) -> Record:
-        return self.source[int(self.indices[i])]
-
-    def name(self, i: int) -> str:
-        return self.source.name(int(self.indices[i]))
-
-    def stamp(self, i: int) -> str:
-        return self.source.stamp(int(self.indices[i]))
-
-    @cached_property  # asked for with every example that is loaded
-    def labels(self) -> np.ndarray | None:
-        labels = self.source.labels
-        return None if labels is None else labels[self.indices]
-
-    @property
-    def label_names(self) -> Sequence[str] | None:
-        return self.source.label_names
+    def place(self, i: int) -> int:
+        return int(self.indices[i])
 
     @cached_property
-    def patients(self) -> list[str] | None:
-        patients = self.source.patients
-        return None if patients is None else [patients[i] for i in self.indices]
+    def columns(self) -> Columns:
+        return self.source.columns.take(self.indices)
+
+    @property
+    def distinct(self) -> int:
+        places = np.unique(self.indices)
+        if self.source.distinct == len(self.source):
+            return len(places)
+        origins = (self.source.origin(i) for i in places.tolist())
+        return len({(id(source), i) for source, i in origins})
 
 
 def has_findings(source: Source) -> bool:

@@ -24,7 +24,6 @@ from medssl_jax.data.source import (
     PRESENT,
     UNLABELLED,
     Source,
-    Subset,
     has_findings,
 )
 from medssl_jax.optim.durations import Durations
@@ -132,7 +131,7 @@ def summary(source: Source) -> dict[str, Any]:
     """Count a source's examples, patients and labels; None is not known."""
     found: dict[str, Any] = {
         "count": len(source),
-        "distinct": _distinct(source),
+        "distinct": source.distinct,
         "patients": None,
         "label_counts": None,
         "repeated_frames": None,
@@ -142,15 +141,6 @@ def summary(source: Source) -> dict[str, Any]:
     if source.labels is not None:
         found["label_counts"] = _label_counts(source)
     return found
-
-
-def _distinct(source: Source) -> int:
-    """Count examples, each once; only a subset can repeat some."""
-    if isinstance(source, Subset):
-        return len(np.unique(source.indices))
-    if isinstance(source, Mixture):
-        return sum(map(_distinct, source.parts))
-    return len(source)
 
 
 def _label_counts(source: Source) -> dict[str, int]:

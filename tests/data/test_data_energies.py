@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from medssl_jax.data import energies
 from medssl_jax.data.host import HostTransform
-from medssl_jax.data.source import Examples
+from medssl_jax.data.source import Examples, Source
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.views.compose import compose
 
@@ -24,7 +24,7 @@ GIVEN = ((0.1, 0.2, 0.3), (0.01, 0.02, 0.03))
 
 
 @dataclass
-class Pretended:
+class Pretended(Source):
     """As many images as asked for, made from their place; counts what is read."""
 
     count: int

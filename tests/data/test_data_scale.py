@@ -17,6 +17,7 @@ from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.data.source import Source
 from medssl_jax.data.sources import shards as module
 from medssl_jax.data.sources.shards import shards
 from medssl_jax.run import provenance
@@ -29,7 +30,7 @@ BATCH = 4
 RANDOM = np.random.default_rng(0)  # which only bags draw from
 
 
-class Pretend:
+class Pretend(Source):
     """Images of 8 x 8 made from their index, as many as are asked for."""
 
     patients = label_names = None

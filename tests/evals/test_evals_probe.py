@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.data.host import Draw
-from medssl_jax.data.source import Examples
+from medssl_jax.data.source import Examples, Source
 from medssl_jax.evals import probe as module
 from medssl_jax.evals.base import Context
 from medssl_jax.saved.encoder import Encoder
@@ -68,7 +68,7 @@ def test_the_headline_tells_a_collapse_once_and_first(
     assert said.lower().count("collapse") == 1
 
 
-class Many:
+class Many(Source):
     """A source without labels of ten million, whose images know their index."""
 
     labels = patients = label_names = None

@@ -14,7 +14,7 @@ from medssl_jax.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Source):
     """The examples of several sources, on end, and the modality of each source.
 
     Several sources can be of one modality. Example i is found by bisection: nothing
@@ -64,6 +64,14 @@ class Mixture:
         part, inner = self._place(i)
         return self.parts[part].stamp(inner)
 
+    def origin(self, i: int) -> tuple[Source, int]:
+        part, inner = self._place(i)
+        return self.parts[part].origin(inner)
+
+    @property
+    def distinct(self) -> int:
+        return sum(part.distinct for part in self.parts)
+
     @cached_property
     def labels(self) -> "Joined | None":
         if all(part.labels is None for part in self.parts):
@@ -74,6 +82,24 @@ class Mixture:
     def label_names(self) -> Sequence[str] | None:
         labelled = (part for part in self.parts if part.labels is not None)
         return next((part.label_names for part in labelled), None)
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Of those masks that have names.
+
+        Raises:
+          ConfigError: if they have others in another part: one class would mean two
+            things. Whoever makes nothing of masks does not ask.
+        """
+        named = (part.class_names for part in self.parts)
+        kinds = {tuple(names) for names in named if names is not None}
+        if len(kinds) > 1:
+            said = " and ".join(sorted(", ".join(names) for names in kinds))
+            raise ConfigError(
+                f"the masks of config.data.sources have the classes {said}; learn from "
+                "sources that have the same"
+            )
+        return next(iter(kinds), None)
 
     @cached_property
     def patients(self) -> list[str] | None:

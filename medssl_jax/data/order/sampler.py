@@ -11,7 +11,7 @@ from absl import logging
 
 from medssl_jax.data.order.bags import Bags
 from medssl_jax.data.order.mixture import ranges
-from medssl_jax.data.source import Source, Subset
+from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 
 _NAMES = ("shuffled", "distinct", "bags", "modalities")
@@ -170,8 +170,9 @@ def _bags(source):
 
 
 def _refuse_repeats(name, source):
-    if isinstance(source, Subset) and len(np.unique(source.indices)) < len(source):
+    if source.distinct < len(source):
         raise ConfigError(
-            f"data.balance repeats examples, which data.sampler {name!r} excludes; "
-            "set data.balance to '', or data.sampler to 'shuffled'"
+            f"data.sampler {name!r} excludes repeats, and the training data repeats "
+            "examples: set data.balance to '', and data.label_fraction, where there "
+            "is one, to 1; or data.sampler to 'shuffled'"
         )

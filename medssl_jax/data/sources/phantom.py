@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from medssl_jax.data.masks import write_array
-from medssl_jax.data.source import Record
+from medssl_jax.data.source import Record, Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.phantoms.knee.acquire import acquire, acquire_bones
 from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
@@ -68,7 +68,7 @@ def phantom(
 
 
 @dataclass(frozen=True)
-class Phantom:
+class Phantom(Source):
     """A source of phantom knees; `phantom` makes it."""
 
     count: int

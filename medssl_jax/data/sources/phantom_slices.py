@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from medssl_jax.data.masks import write_array
-from medssl_jax.data.source import Record
+from medssl_jax.data.source import Record, Source
 from medssl_jax.data.sources import phantom
 from medssl_jax.errors import ConfigError
 from medssl_jax.phantoms.knee.acquire import acquire, acquire_bones
@@ -75,7 +75,7 @@ def phantom_slices(
 
 
 @dataclass(frozen=True)
-class PhantomSlices:
+class PhantomSlices(Source):
     """A source of phantom slices; `phantom_slices` makes it."""
 
     count: int

@@ -16,7 +16,7 @@ from medssl_jax.data.arrays import load_array
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.texts import Texts
-from medssl_jax.data.source import TARGETS, Record
+from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import ConfigError, DataError
 
 # An open file costs memory for each of its records, 20 bytes; opening one of 10,000
@@ -71,7 +71,7 @@ def shards(*, root: str, split: str) -> "Shards":
 
 
 @dataclass(frozen=True, eq=False)
-class Shards:
+class Shards(Source):
     """A source of prepared images; `shards` makes it.
 
     It crosses to another process as its folder and split, and is opened there.

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order.bags import Bags
+from medssl_jax.data.order.mixture import Mixture
+from medssl_jax.data.order.roles import sources
 from medssl_jax.data.order.sampler import sampler
-from medssl_jax.data.order.splits import oversample
 from medssl_jax.data.pipeline import Rows, train_batches
-from medssl_jax.data.source import Examples, Subset
+from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError, DataError
 
 # seven patients, an odd number, with one to five images that do not lie together
@@ -203,13 +205,38 @@ def test_what_does_not_fit_is_named_with_both_numbers(name, examples, batch, tex
         sampler(name, examples, batch_size=batch, seed=0)
 
 
+def opened(tmp_path, **feeding):
+    """Open phantom slices, most of them intact, as a training run does."""
+    settings = {"name": "phantom_slices", "count": 24, "seed": 0}
+    settings |= {"size_pixels": (8, 8), "tear_fraction": 0.3}
+    prepare = HostTransform((8, 8), None, "percentiles", "all").prepare
+    chosen = {"cache": "", "on_error": "raise", "balance": "", "seed": 0} | feeding
+    found = sources(settings, {}, prepare=prepare, folder=tmp_path, **chosen)
+    return found["train"]
+
+
 @pytest.mark.parametrize("name", ["distinct", "bags"])
-def test_repeated_examples_are_refused_where_none_may_be_twice(name):
-    labels = np.array([0] * 12 + [1] * 4)
-    repeated = Subset(source(), oversample(labels, 0))
-    with pytest.raises(ConfigError, match="data.balance"):
+@pytest.mark.parametrize(
+    "feeding",
+    [
+        {"balance": "oversample"},
+        {"balance": "oversample", "known_labels": 0.5},
+        {"label_fraction": 0.5},
+    ],
+)
+def test_repeated_examples_are_refused_where_none_may_be_twice(name, feeding, tmp_path):
+    repeated = opened(tmp_path, **feeding)
+    with pytest.raises(ConfigError, match="repeats examples: set data.balance"):
         sampler(name, repeated, batch_size=2, seed=0)
-    assert len(sampler("shuffled", repeated, batch_size=2, seed=0)) == 24
+    mixed = Mixture([opened(tmp_path), repeated], ("a", "b"))
+    with pytest.raises(ConfigError, match="repeats examples"):
+        sampler(name, mixed, batch_size=2, seed=0)
+    assert len(sampler("shuffled", repeated, batch_size=2, seed=0)) == len(repeated)
+
+
+def test_labels_that_are_not_shown_repeat_nothing(tmp_path):
+    shown = opened(tmp_path, known_labels=0.5)
+    assert len(sampler("distinct", shown, batch_size=2, seed=0)) == 24
 
 
 def test_an_example_without_a_patient_is_named():
