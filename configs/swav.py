@@ -117,7 +117,7 @@ def volumes(config: ConfigDict) -> None:
     config.batch_size = config.micro_batch_size = 4
     config.train_epochs = 100.0
     config.model = dict(
-        name="densenet",
+        name="in_plane_densenet",
         ndim=3,
         blocks=(1, 2, 3, 3, 3),
         in_plane_blocks=2,

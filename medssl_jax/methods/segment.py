@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import dice_loss, supervision_weights, voxel_cross_entropy
 from medssl_jax.methods import base
-from medssl_jax.models.decoder import decoder
 from medssl_jax.models.network import Network
+from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
 from medssl_jax.views.placed import mask_through

@@ -51,6 +51,8 @@ def load_encoder(path: str | Path) -> Encoder:
       DataError: if there is none, or its files are damaged or of another version.
     """
     variables, spec = export.read(Path(path), "encoder")
+    if "in_plane_blocks" in spec["model"]:  # "densenet" in files of before 0.1.0
+        spec["model"]["name"] = "in_plane_densenet"
     return Encoder({"batch_stats": {}} | variables, spec)
 
 

@@ -165,7 +165,7 @@ def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
         ("config.command=trian", "command 'trian' is unknown"),
         (
             "config.model.name=resnest",
-            "unknown name 'resnest' in models; known: densenet, res",
+            "unknown name 'resnest' in models; known: in_plane_densenet, resnet, unet",
         ),
         ("config.batch_size=6", "batch_size 6 is not divisible by micro_batch_size 4"),
     ],

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
+from medssl_jax.models.in_plane_densenet import in_plane_densenet
 from medssl_jax.models.network import Network
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.unet import unet
@@ -56,7 +56,7 @@ CT = {"blocks": (1, 2, 3, 3, 3), "initial_features": 16, "growth": 7, "features"
         ),
         # arXiv:2201.01283, section IV.E: the first two halvings in-plane
         (
-            densenet(ndim=3, in_plane_blocks=2, **CT),
+            in_plane_densenet(ndim=3, in_plane_blocks=2, **CT),
             (40, 224, 192),
             [
                 (40, 224, 192, 23),

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 import medssl_jax
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.models.features import pooled
+from medssl_jax.saved import export
 from medssl_jax.saved.encoder import Encoder, backbone, initial_variables
 
 MODEL = {
@@ -83,6 +84,24 @@ def test_another_format_is_refused(tmp_path, variables):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(DataError, match="format"):
         medssl_jax.load_encoder(tmp_path)
+
+
+def test_a_dense_network_of_before_its_name_is_read_and_can_be_started_from(tmp_path):
+    model = {
+        "name": "in_plane_densenet",
+        "ndim": 2,
+        "blocks": [1],
+        "in_plane_blocks": 1,
+        "initial_features": 2,
+        "growth": 2,
+        "features": 4,
+    }
+    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    old = SPEC | {"model": model | {"name": "densenet"}}
+    export.write(tmp_path, "encoder", variables, old)
+    given = initial_variables(str(tmp_path), model, (8, 8, 1))
+    jax.tree.map(np.testing.assert_array_equal, given, variables)
 
 
 def test_a_run_can_start_from_torchvisions_weights(tmp_path):

@@ -15,7 +15,7 @@ from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
 
 
-def densenet(
+def in_plane_densenet(
     *,
     ndim: int,
     blocks: Sequence[int],
@@ -63,10 +63,10 @@ def densenet(
     if not blocks:
         raise ConfigError("blocks is empty; give the units of one block or more")
     shape = (ndim, tuple(blocks), in_plane_blocks, initial_features, growth, features)
-    return pure(_DenseNet(*shape, dtype, axis_name))
+    return pure(_InPlaneDenseNet(*shape, dtype, axis_name))
 
 
-class _DenseNet(nn.Module):
+class _InPlaneDenseNet(nn.Module):
     ndim: int
     blocks: tuple[int, ...]
     in_plane_blocks: int

@@ -9,12 +9,12 @@ import pytest
 from scipy import ndimage
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
+from medssl_jax.models.in_plane_densenet import in_plane_densenet
 
 
 def vectors(**settings):
-    return pooled(densenet(**settings))
+    return pooled(in_plane_densenet(**settings))
 
 
 PAPER = {
