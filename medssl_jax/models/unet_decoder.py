@@ -29,8 +29,9 @@ def decoder(
     one and to its channels, that map beside it, then twice a convolution, batch
     normalisation and ReLU. Where the finest map is coarser than the image, as after the
     stem of a ResNet, it goes on to the image's size, with half of the channels each
-    time. How much larger a map is than the one before is read off the two, for each
-    axis, so that any pyramid will do; sizes that a stride has rounded up are cut.
+    time, or at once where it is no multiple by powers of 2. How much larger a map is
+    than the one before is read off the two, for each axis, so that any pyramid will do;
+    sizes that a stride has rounded are cut, or filled with zeros.
 
     Args:
       outputs: logits of each voxel.
@@ -77,7 +78,7 @@ class _Decoder(nn.Module):
 
 
 class _Up(nn.Module):
-    """A transposed convolution as wide as its stride, cut to `shape` (*s, c).
+    """A transposed convolution as wide as its stride, brought to `shape` (*s, c).
 
     No two outputs overlap, so that it is one matrix product.
     """
@@ -87,25 +88,25 @@ class _Up(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"]) -> Float[Array, "b *t d"]:
-        *spatial, features = self.shape
-        sizes = x.shape[1:-1]
-        strides = tuple(-(-n // m) for n, m in zip(spatial, sizes, strict=True))
-        shape = (*strides, x.shape[-1], features)
-        kernel = self.param("kernel", _fan_in, shape, jnp.float32)
+        *fine, features = self.shape
+        batch, *coarse, channels = x.shape
+        strides = [round(n / m) for n, m in zip(fine, coarse, strict=True)]
+        shape = (*strides, channels, features)
+        kernel = self.param("kernel", _he_normal, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
-        rows = jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1)
         y = lax.dot_general(
             x.astype(self.dtype),
-            rows.astype(self.dtype),
+            jnp.moveaxis(kernel, -2, 0).reshape(channels, -1).astype(self.dtype),
             (((x.ndim - 1,), (0,)), ((), ())),
         )
-        y = y.reshape(x.shape[0], *sizes, *strides, features)
-        n = len(sizes)
-        order = [axis for i in range(n) for axis in (1 + i, 1 + n + i)]
-        y = jnp.transpose(y, (0, *order, 1 + 2 * n))
-        fine = [m * s for m, s in zip(sizes, strides, strict=True)]
-        y = y.reshape(x.shape[0], *fine, features)
-        y = y[(slice(None), *(slice(0, size) for size in spatial))]
+        y = y.reshape(batch, *coarse, *strides, features)
+        n = len(coarse)  # each axis of voxels, then that of the places within them
+        pairs = [axis for i in range(1, n + 1) for axis in (i, n + i)]
+        y = jnp.transpose(y, (0, *pairs, 2 * n + 1))
+        whole = [m * stride for m, stride in zip(coarse, strides, strict=True)]
+        y = y.reshape(batch, *whole, features)
+        rest = [(0, size - m, 0) for size, m in zip(fine, whole, strict=True)]
+        y = lax.pad(y, jnp.zeros((), self.dtype), [(0, 0, 0), *rest, (0, 0, 0)])
         return y + bias.astype(self.dtype).reshape((1,) * (y.ndim - 1) + (features,))
 
 
@@ -124,30 +125,31 @@ class _Pointwise(nn.Module):
         return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
 
-def _fan_in(key, shape, dtype=jnp.float32):
-    """Draw a transposed kernel (*k, in, out): each output meets one tap, `in` values."""
-    flat = (1, shape[-2], math.prod(shape) // shape[-2])
-    drawn = he_normal_fan_out(key, (1, flat[2], flat[1]), dtype)  # variance 2 / in
-    return (
-        drawn.reshape(flat[2], flat[1])
-        .T.reshape(shape[-2], *shape[:-2], shape[-1])
-        .transpose(*range(1, len(shape) - 1), 0, len(shape) - 1)
-    )
+def _he_normal(key, shape, dtype):
+    """Draw a transposed kernel (*k, in, out): `in` values meet in each output."""
+    rows, features = math.prod(shape) // shape[-2], shape[-2]
+    return he_normal_fan_out(key, (rows, features), dtype).reshape(shape)
 
 
 def _larger(shape, image):
-    """Return the shapes (*s, c) from that of a map to the image's, by factors of 2."""
+    """Return the shapes (*s, c) from that of a map to the image's, finest last.
+
+    Halved sizes are rounded up. A map that no halvings of the image give, as of
+    patches of 14, goes there at once.
+    """
     *spatial, channels = shape
-    found = []
-    while tuple(spatial) != tuple(image):
-        # from the image down: sizes were rounded up
-        steps = [
-            math.ceil(math.log2(n / m)) for n, m in zip(image, spatial, strict=True)
-        ]
-        left = max(steps) - 1
-        spatial = [
-            -(-n // 2 ** min(left, step)) for n, step in zip(image, steps, strict=True)
-        ]
-        channels = max(channels // 2, 1)
-        found.append((*spatial, channels))
-    return found
+    halvings = [
+        math.ceil(math.log2(n / m)) for n, m in zip(image, spatial, strict=True)
+    ]
+
+    def halved(times):
+        each = [min(times, own) for own in halvings]
+        return [-(-n // 2**k) for n, k in zip(image, each, strict=True)]
+
+    steps = max(halvings)
+    if halved(steps) != spatial:
+        return [(*image, max(channels // 2, 1))]
+    return [
+        (*halved(left), max(channels // 2 ** (steps - left), 1))
+        for left in reversed(range(steps))
+    ]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
+from reference.layers_numpy import conv_norm, randomised
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.features import pooled
@@ -69,31 +69,9 @@ def test_gives_1024_features_at_every_size(size):
     assert jax.eval_shape(features, jax.random.key(0), image).shape == (2, 1024)
 
 
-def randomised(variables):
-    """Return the variables with norms that do something."""
-    random = np.random.default_rng(0)
-
-    def draw(path, leaf):
-        if path[-1].key == "kernel":
-            return leaf
-        spread = random.uniform(0.5, 1.5, leaf.shape)
-        return jnp.asarray(spread if path[-1].key != "mean" else spread - 1, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, variables)
-
-
 def unit_in_numpy(x, variables, name, train):
-    kernel = np.asarray(variables["params"][name]["kernel"], np.float64)
-    y = np.zeros((*x.shape[:-1], kernel.shape[-1]))
-    for b, i, o in np.ndindex(len(x), kernel.shape[-2], kernel.shape[-1]):
-        weights = kernel[..., i, o]
-        y[b, ..., o] += ndimage.correlate(x[b, ..., i], weights, mode="constant")
-    norm = {k: np.asarray(v) for k, v in variables["params"][name]["norm"].items()}
-    statistics = variables["batch_stats"][name]["norm"]
-    axes = tuple(range(x.ndim - 1))
-    mean = y.mean(axes) if train else np.asarray(statistics["mean"])
-    var = y.var(axes) if train else np.asarray(statistics["var"])
-    y = (y - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"]
+    collections = (variables[kind][name] for kind in ("params", "batch_stats"))
+    y = conv_norm(x, *collections, train)
     return np.where(y > 0, y, 0.01 * y)
 
 
