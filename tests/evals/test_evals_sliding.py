@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.places import places
-from medssl_jax.evals import stitched
+from medssl_jax.evals import sliding, stitched
 from medssl_jax.evals.sliding import classes, mirrored, regions, slabs
 from medssl_jax.evals.windows import gaussian
 
@@ -100,6 +100,15 @@ def test_rows_in_a_file_are_those_in_memory(shape, tile, monkeypatch):
     expected = whole(image, predict, tile)
     monkeypatch.setattr(stitched, "_MOST_IN_MEMORY", 0)
     np.testing.assert_array_equal(whole(image, predict, tile), expected)
+
+
+@pytest.mark.parametrize("shape, tile", [VOLUME, PLANE])
+def test_lines_decided_one_by_one_are_those_decided_together(shape, tile, monkeypatch):
+    image, predict = image_of(shape), network(tile, 3)
+    at = [np.linspace(-1, n + 1, 2 * n) for n in shape]
+    expected = whole(image, predict, tile, at=at)
+    monkeypatch.setattr(sliding, "_BLOCK", 1)
+    np.testing.assert_array_equal(whole(image, predict, tile, at=at), expected)
 
 
 @pytest.mark.parametrize(
