@@ -38,7 +38,7 @@ setup(
     extras_require={
         "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
         "beam": ["apache-beam>=2.77"],
-        "bench": ["torch>=2.6"],
+        "bench": ["monai>=1.5", "torch>=2.6"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],
     },
