@@ -9,12 +9,10 @@ an R3D-18, projector and predictor with 4096 hidden units, and both take the gra
 of the symmetric loss. --peer=False leaves PyTorch out.
 """
 
-import statistics
-import time
-
 import jax
 import jax.numpy as jnp
 from absl import app, flags
+from in_turn import compare
 
 from medssl_jax.methods.byol import byol
 from medssl_jax.models.resnet import resnet
@@ -69,24 +67,7 @@ def main(_) -> None:
         from peers.torch_byol import micro_batch
 
         steps["PyTorch"] = micro_batch(_WIDTH.value, shape, _BATCH.value)
-    seconds = {name: [] for name in steps}
-    for name, step in steps.items():
-        began = time.perf_counter()
-        step()
-        print(f"{name}: first step {time.perf_counter() - began:.1f} s")
-    for _ in range(_ROUNDS.value):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - began)
-    rate = {
-        name: _BATCH.value / statistics.median(times) for name, times in seconds.items()
-    }
-    for name, times in seconds.items():
-        spread = f"{_BATCH.value / max(times):.2f} to {_BATCH.value / min(times):.2f}"
-        print(f"{name}: {rate[name]:.2f} clips/s, median of {len(times)} ({spread})")
-    if _PEER.value:
-        print(f"ratio: {rate['medssl_jax'] / rate['PyTorch']:.2f}")
+    compare(steps, amount=_BATCH.value, unit="clips", rounds=_ROUNDS.value)
 
 
 if __name__ == "__main__":
