@@ -15,7 +15,7 @@ from medssl_jax.models.resnet import resnet
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 NETWORKS = {
-    # tests/reference/torch_resnets.py makes these
+    # tests/reference/torch_networks.py makes these
     "torch_r3d18.npz": resnet(
         ndim=3, layers=(2, 2, 2, 2), block="basic", width=2, stem="r3d"
     ),

@@ -1,11 +1,11 @@
-"""Writes torch_r3d18.npz and torch_resnet2d.npz: what PyTorch makes of tiny ResNets.
+"""Writes torch_r3d18.npz, torch_resnet2d.npz and torch_unet.npz, of tiny networks.
 
-    pip install -e '.[bench]' && python tests/reference/torch_resnets.py
+    pip install -e '.[bench]' && python tests/reference/torch_networks.py
 
-Each holds a state dict under torchvision's names ("tensors/..."), an input, and the
-features in eval and train mode, and in the latter the gradient of sum(sin(features))
-for the input.
-The 3D network is benchmarks/peers/torch_byol.py's; the 2D one is below.
+Each holds a state dict ("tensors/..."), under torchvision's names if it is of a ResNet,
+an input, and the features (a U-Net's logits, channels second) in eval and train mode,
+and in the latter the gradient of sum(sin(features)) for the input.
+The 3D networks are benchmarks/peers/'s; the 2D one is below.
 """
 
 import sys
@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "benchmarks"))
 
 from peers.torch_byol import R3D18
+from peers.torch_unet import UNet
 
 
 class Bottleneck(nn.Module):
@@ -90,3 +91,7 @@ if __name__ == "__main__":
     np.savez_compressed(HERE / "torch_r3d18.npz", **volumes)
     images = record(ResNet2D(width=3), torch.randn(3, 3, 25, 22))
     np.savez_compressed(HERE / "torch_resnet2d.npz", **images)
+    # odd sizes: they are rounded up on the way down, and cut on the way up
+    model = UNet(width=2, levels=3, channels=2, outputs=3)
+    logits = record(model, torch.randn(2, 2, 5, 12, 7))
+    np.savez_compressed(HERE / "torch_unet.npz", **logits)

@@ -1,0 +1,98 @@
+"""A 3D U-Net in PyTorch: what the JAX one is measured and checked against.
+
+Its parameters are called as those of `models/unet.py` and `models/decoder.py`, with
+PyTorch's words for the last part.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class ConvNorm(nn.Conv3d):
+    """A convolution 3 wide, its batch norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 3, padding=1)
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        self.norm = nn.BatchNorm3d(outputs)
+
+    def forward(self, x):
+        return self.norm(super().forward(x)).relu()
+
+
+class Level(nn.Module):
+    """Two convolutions."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv1 = ConvNorm(inputs, outputs)
+        self.conv2 = ConvNorm(outputs, outputs)
+
+    def forward(self, x):
+        return self.conv2(self.conv1(x))
+
+
+class UNet(nn.Module):
+    """(b, channels, slices, rows, columns) to (b, outputs, slices, rows, columns).
+
+    An odd size is rounded up on the way down, and cut on the way up.
+    """
+
+    def __init__(self, width: int, levels: int, channels: int, outputs: int):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels)]
+        self.backbone = nn.ModuleDict()
+        for level, (inputs, features) in enumerate(
+            zip([channels, *widths], widths, strict=False)
+        ):
+            self.backbone[f"level{level}"] = Level(inputs, features)
+        self.head = nn.ModuleDict({"output0": nn.Conv3d(width, outputs, 1)})
+        for i, features in enumerate(reversed(widths[:-1])):
+            self.head[f"up{i}"] = nn.ConvTranspose3d(2 * features, features, 2, 2)
+            self.head[f"level{i}"] = Level(2 * features, features)
+
+    def forward(self, x):
+        maps = []
+        for level in self.backbone.values():
+            x = level(F.max_pool3d(x, 2, ceil_mode=True) if maps else x)
+            maps.append(x)
+        for i, skip in enumerate(reversed(maps[:-1])):
+            depth, rows, columns = skip.shape[2:]
+            x = self.head[f"up{i}"](x)[:, :, :depth, :rows, :columns]
+            x = self.head[f"level{i}"](torch.cat([skip, x], 1))
+        return self.head["output0"](x)
+
+
+def dice_and_cross_entropy(logits, labels):
+    """Return the mean of cross-entropy and of 1 - Dice without the background."""
+    p = logits.softmax(1)
+    y = torch.zeros_like(p).scatter_(1, labels[:, None], 1)
+    shared, whole = ((a.sum((2, 3, 4)))[:, 1:] for a in (p * y, p + y))
+    dice = (2 * shared + 1e-5) / (whole + 1e-5)
+    return (1 - dice).mean() + F.cross_entropy(logits, labels)
+
+
+def train_step(image, mask, *, width: int, levels: int) -> Callable[[], float]:
+    """Return a function that trains a U-Net once, by Adam, and gives the loss.
+
+    Args:
+      image: (b, *s, c), NumPy.
+      mask: (b, *s), classes 0 to 2, NumPy.
+    """
+    torch.manual_seed(0)
+    x = torch.from_numpy(image).movedim(-1, 1).contiguous()
+    labels = torch.from_numpy(mask).long()
+    model = UNet(width, levels, x.shape[1], 3).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> float:
+        optimizer.zero_grad(set_to_none=True)
+        loss = dice_and_cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
