@@ -41,6 +41,7 @@ _PACKAGES = (
     "scikit-learn",
 )
 _AT_ONCE = 1 << 20  # labels
+_MOST_ROWS = 20  # of a table on a terminal
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:
@@ -186,13 +187,14 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 
 def text_table(table: Mapping[str, Any]) -> str:
     """Lay out a table of results.json for a terminal."""
-    rows = [
-        [cell(value) for value in row] for row in (table["columns"], *table["rows"])
-    ]
+    shown = table["rows"][:_MOST_ROWS]
+    rows = [[cell(value) for value in row] for row in (table["columns"], *shown)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True))
         for row in rows
     ]
     rule = "  ".join("-" * w for w in widths)
+    if more := len(table["rows"]) - len(shown):
+        lines.append(f"... and {more} more: see report.html")
     return "\n".join([table["title"], lines[0], rule, *lines[1:], table["note"]])

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from medssl_jax.models.decoder import decoder
+
 from medssl_jax.models.unet import unet
 
 # tests/reference/torch_networks.py makes it

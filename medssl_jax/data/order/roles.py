@@ -45,7 +45,8 @@ def sources(
         such, each with its `modality` and those settings of `prepare` that it has of
         its own.
       splits: by role, either `fraction` (held out of the training source, by patient;
-        0 is none) or settings that replace some of `source`'s.
+        0 is none), settings that replace some of `source`'s, or all those of another
+        source, `name` among them.
       prepare, cache: how volumes are brought to [0, 1], and the folder that keeps
         them so ("" is none; a relative one lies in `folder`).
       on_error: "raise", or "skip", which records unusable files in `folder`.
@@ -70,7 +71,8 @@ def sources(
     for role, settings in splits.items():
         settings = dict(settings)
         if "fraction" not in settings:
-            found[role] = open_source({**source, **settings})
+            whole = "name" in settings  # of another source, with nothing of this one
+            found[role] = open_source(settings if whole else {**source, **settings})
         elif fraction := settings.pop("fraction"):
             rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
             found[role] = taken(found[TRAIN], held_out)

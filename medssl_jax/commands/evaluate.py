@@ -1,0 +1,104 @@
+"""A finished run, evaluated again or on another source, without training."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.protocols import outcome
+from medssl_jax.run import provenance
+from medssl_jax.run.checkpoint import Checkpoints
+from medssl_jax.run.task import Task, build
+from medssl_jax.step.parallel import local_copy, parallel
+
+_TEST = "test"
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Evaluate the checkpoint that the run `config.run` chose.
+
+    Writes results.json, report.html and what the evaluators leave into `workdir`; the
+    run's own folder stays as it is.
+
+    Args:
+      config: `run` is the run's folder; `evaluation` replaces the run's, () keeps it;
+        `data` replaces settings of the run's source in the role "test", {} keeps that
+        role as it was.
+
+    Raises:
+      ConfigError: if no run is named, or a setting does not fit it.
+      DataError: if the folder holds no finished run, or its data cannot be used.
+    """
+    began = time.time()
+    if not config.run:
+        raise ConfigError("config.run is empty; name the folder of a finished run")
+    folder = Path(config.run)
+    if folder.resolve() == workdir.resolve():
+        raise ConfigError(f"config.run and --workdir are both {folder}; choose another")
+    theirs = _config(folder)
+    task = build(_changed(theirs, config), workdir)
+    state = _chosen(folder, theirs, task)
+    if jax.process_index() != 0:
+        return
+    weights = local_copy(state.params), local_copy(state.aux)
+    results = task.evaluator.final(*weights)
+    facts = {
+        "data": {
+            _TEST: provenance.summary(task.sources.get(_TEST, task.sources[TRAIN]))
+        },
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(weights[0])),
+    }
+    outcome.finish(config, workdir, results, facts, began)
+
+
+def _config(folder: Path) -> ConfigDict:
+    path = folder / "config.json"
+    if not (folder / "results.json").exists() or not path.exists():
+        raise DataError(
+            folder, "holds no finished training (config.json, results.json)"
+        )
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return ConfigDict(_with_tuples(found))
+    except ValueError as error:
+        raise DataError(path, f"is no readable config: {error}") from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return JSON's lists as the tuples that a config has, mappings in them too."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        inner = map(_with_tuples, value)
+        return tuple(ConfigDict(x) if isinstance(x, dict) else x for x in inner)
+    return value
+
+
+def _changed(theirs: ConfigDict, config: ConfigDict) -> ConfigDict:
+    changed = theirs.copy_and_resolve_references()
+    with changed.unlocked(), changed.ignore_type():
+        if config.evaluation:
+            changed.evaluation = config.evaluation
+        if len(config.data):
+            changed.splits[_TEST] = config.data
+    return changed
+
+
+def _chosen(folder: Path, theirs: ConfigDict, task: Task):
+    """Restore the checkpoint of the lowest validation loss, or the newest."""
+    like = parallel(theirs.parallel, jax.devices())
+    state = like.to_global(like.replicate(task.init()))
+    saved = Checkpoints(
+        folder / "checkpoints",
+        keep=theirs.checkpoint.keep,
+        config=provenance.flat(theirs) | {"processes": jax.process_count()},
+    )
+    try:
+        return saved.restore_best(state).state
+    finally:
+        saved.close()
