@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 
-_OF_ALL = ("label_names", "class_names")  # said once, and not of each example
+_OF_ALL = (
+    "label_names",
+    "has_masks",
+    "class_names",
+)  # said once, and not of each example
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class Columns:
     def label_names(self) -> Sequence[str] | None:
         """Of the k findings."""
         return self.make("label_names")
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Whether all examples have one; else none has."""
+        return self.make("has_masks")
 
     @cached_property
     def class_names(self) -> Sequence[str] | None:

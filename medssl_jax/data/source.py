@@ -45,8 +45,8 @@ class Source(ABC):
         with other marks, such as CheXpert's "uncertain", resolves them by a policy
         that its settings state
 
-    `label_names` are the k findings' names; None where labels are classes or None. Of
-    sources with masks, `class_names` are those of the values 0, 1, 2, ... or of the k
+    `label_names` are the k findings' names; None where labels are classes or None. All
+    records have masks, or none has, as `has_masks` says; `class_names` are those of the values 0, 1, 2, ... or of the k
     regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
     that lies as the record's image lies, in the source's own format and geometry, and
     returns its path; of a wrapper, its `origin` does.
@@ -55,6 +55,7 @@ class Source(ABC):
     labels: np.ndarray | None
     patients: Sequence[str] | None
     label_names: Sequence[str] | None
+    has_masks: bool = False
     class_names: Sequence[str] | None = None
     write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
 
@@ -107,6 +108,7 @@ class Examples(Source):
     label_names: Sequence[str] | None = None
     write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
     class_names: Sequence[str] | None = None
+    has_masks: bool = False
 
     def __post_init__(self):
         if has_findings(self) and self.label_names is None:
@@ -169,6 +171,10 @@ class Wrapper(Source):
     @property
     def label_names(self) -> Sequence[str] | None:
         return self.columns.label_names
+
+    @property
+    def has_masks(self) -> bool:
+        return self.columns.has_masks
 
     @property
     def class_names(self) -> Sequence[str] | None:

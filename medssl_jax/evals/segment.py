@@ -116,10 +116,11 @@ def _check(context, step, mirror, tolerance_mm):
         raise ConfigError(f"evaluation.tolerance_mm is {tolerance_mm}; use millimetres")
     trained = "train" in context.sources
     for role in ("validation", "test") if trained else ("test",):
-        if not len(context.sources.get(role, ())):
+        source = context.sources.get(role)
+        if source is None or not len(source) or not source.has_masks:
             raise ConfigError(
-                f"segment needs cases for {role}: set --config.splits.{role}.fraction, "
-                "or give that role a source"
+                f"segment needs cases with masks for {role}: set --config.splits.{role}"
+                ".fraction, or give that role a source with data.masks"
             )
     if trained and not _has_foreground(context.sources["train"]):
         raise ConfigError(

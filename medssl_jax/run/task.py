@@ -114,6 +114,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     )
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
+    _check_masks(method, sources[roles.TRAIN])
     learning_rate = _call(
         "schedule", schedules.schedule, config.schedule.to_dict(), durations
     )
@@ -126,7 +127,6 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         frozen=method.frozen,
     )
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
-    _check_masks(method, sources[roles.TRAIN], example)
     init = _init(config, make_method, backbone, tx, example)
     spec = {
         "model": config.model.to_dict(),
@@ -205,10 +205,10 @@ def _check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
 
 
-def _check_masks(method: Method, source: Source, example: Mapping[str, Any]) -> None:
+def _check_masks(method: Method, source: Source) -> None:
     if not any(method.voxels):
         return
-    if "mask" not in example:
+    if not source.has_masks:
         raise ConfigError(
             "config.method learns from masks, and the training data has none: set "
             "data.masks, or use a source of masks"

@@ -84,6 +84,10 @@ class Mixture(Source):
         return next((part.label_names for part in labelled), None)
 
     @property
+    def has_masks(self) -> bool:
+        return all(part.has_masks for part in self.parts)
+
+    @property
     def class_names(self) -> Sequence[str] | None:
         """Of those masks that have names.
 

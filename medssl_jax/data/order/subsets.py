@@ -12,6 +12,8 @@ def nested(
 ) -> Int[np.ndarray, "_"]:
     """Choose about `fraction` of the labelled patients, with all their labels.
 
+    Where there are masks, all are labelled; labels then only stratify.
+
     The choice depends on the labels, the patients and the seed alone: every
     initialisation gets the same. Of one seed, a smaller fraction's examples are all in
     a larger one's. A patient belongs to the rarest class that it shows (a finding that
@@ -29,10 +31,14 @@ def nested(
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"{field} {fraction} is not in (0, 1]")
-    if source.labels is None or not _known(np.asarray(source.labels)).any():
+    labels = source.labels
+    if labels is None:
+        labels = np.zeros(len(source), int) if source.has_masks else [UNLABELLED]
+    labels = np.asarray(labels)
+    known = _known(labels)
+    if not known.any():
         raise ConfigError(f"{field} needs labels; the training data has none")
-    labels = np.asarray(source.labels)
-    labelled = np.flatnonzero(_known(labels))
+    labelled = np.arange(len(source)) if source.has_masks else np.flatnonzero(known)
     ids = range(len(source)) if source.patients is None else source.patients
     _, patient = np.unique(np.asarray(ids)[labelled], return_inverse=True)
     stratum = _rarest(_shown(labels[labelled]), patient)

@@ -90,6 +90,8 @@ def _write_examples(folder, split, source, shards):
         "labels": labels is not None,
         "patients": patients is not None,
         "label_names": _label_names(source),
+        "has_masks": source.has_masks,
+        "class_names": source.class_names and list(source.class_names),
     }
     layout.write_json(folder / layout.examples_name(split), content)
 

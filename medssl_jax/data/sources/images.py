@@ -77,7 +77,7 @@ def images(
         unlisted=unlisted,
         only=only,
     )
-    return replace(source, write_mask=_write_mask)
+    return replace(source, write_mask=_write_mask, has_masks=bool(masks))
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,10 @@ def msd(
     )
     class_names = [name for name, _ in regions] or _in_order(about, found.classes)
     return replace(
-        source, write_mask=read.volume.write_mask, class_names=tuple(class_names)
+        source,
+        write_mask=read.volume.write_mask,
+        class_names=tuple(class_names),
+        has_masks=training,
     )
 
 

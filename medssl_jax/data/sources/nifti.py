@@ -65,7 +65,7 @@ def nifti(
         unlisted=unlisted,
         only=only,
     )
-    return replace(source, write_mask=read.write_mask)
+    return replace(source, write_mask=read.write_mask, has_masks=bool(masks))
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,10 @@ class PhantomSlices(Source):
     label_names = None  # classes
     write_mask = staticmethod(write_array)
 
+    @property
+    def has_masks(self) -> bool:
+        return self.masks
+
     def __len__(self) -> int:
         return self.count
 

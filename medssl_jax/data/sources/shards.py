@@ -67,6 +67,8 @@ def shards(*, root: str, split: str) -> "Shards":
         about["prepare"],
         [file["file"] for file in files],
         ends,
+        examples.get("has_masks", False),  # absent where there were none yet
+        examples.get("class_names"),
     )
 
 
@@ -90,6 +92,8 @@ class Shards(Source):
     prepared: Mapping[str, Any]
     files: Sequence[str]
     ends: Sequence[int]
+    has_masks: bool = False
+    class_names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -160,3 +160,29 @@ def test_runs_with_one_split_seed_differ_in_their_subsets_alone(tmp_path):
         assert names(one[role]) == names(other[role])
     assert names(one["train"]) != names(other["train"])
     assert names(_roles(tmp_path, seed=1)["test"]) != names(one["test"])
+
+
+def masked(count=40, labels=None):
+    names = [f"{i:04d}" for i in range(count)]
+    patients = [f"p{i // 2}" for i in range(count)]
+    return Examples(names, lambda name: {}, labels, patients, has_masks=True)
+
+
+def test_masks_are_labels_of_every_case_and_patients_stay_whole():
+    few, more = (nested(masked(), fraction, 3) for fraction in (0.1, 0.5))
+    assert len(few) == 4 and len(more) == 20
+    assert set(few) < set(more)
+    assert set(few // 2 * 2) | set(few // 2 * 2 + 1) == set(few)
+
+
+def test_of_cases_with_masks_labels_only_stratify():
+    labels = np.repeat([0, 1, UNLABELLED, 0], 10)
+    chosen = nested(masked(labels=labels), 0.4, 0)
+    counts = Counter(labels[chosen].tolist())
+    assert counts == {0: 8, 1: 4, UNLABELLED: 4}
+
+
+def test_neither_masks_nor_labels_are_no_budget():
+    nothing = Examples(["a"], lambda name: {})
+    with pytest.raises(ConfigError, match="data.label_fraction needs labels"):
+        nested(nothing, 0.5, 0)
