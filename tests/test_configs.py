@@ -16,14 +16,20 @@ PREPARED = {
     *("shape", "spacing_mm", "resize", "window", "percentiles", "window_hu"),
     "on_error",
 }
-FED = PREPARED | {"frames", "workers", "cache", "balance", "sampler"}
+FED = PREPARED | {"frames", "foreground", "workers", "cache", "balance", "sampler"}
 BESIDE_SOURCE = {
     "train": FED,
     "prepare": PREPARED,
     "features": {"on_error"},
     "transfer": {"on_error", "cache"},
+    "predict": {"on_error"},
+    "evaluate": set(),
 }
-OF_METHOD = {"supervised": {"label_fraction", "split_seed"}, "swav": {"known_labels"}}
+OF_METHOD = {
+    "supervised": {"label_fraction", "split_seed"},
+    "segment": {"label_fraction", "split_seed"},
+    "swav": {"known_labels"},
+}
 
 
 def module(name):
@@ -51,7 +57,7 @@ def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant
     config = load(name, variant)
     config = config.get("experiment", config)
     resolve.command(config.command)
-    if config.command == "compare":
+    if config.command == "compare" or variant == "again":
         return
     data = plain(config.data)
     beside = BESIDE_SOURCE[config.command]
@@ -106,6 +112,7 @@ def test_radiographs_of_all_views_are_pretrained_on_as_their_release_has_them():
         ("simclr", "images"),
         ("micle", "images"),
         ("finetune", "images"),
+        ("segment", "nifti"),
     ],
 )
 def test_training_from_shards_is_training_from_files_otherwise(name, files):

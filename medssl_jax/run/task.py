@@ -247,7 +247,8 @@ def _init(config, make_method, backbone, tx, example):
     @jax.jit
     def make(key, given):
         start = backbone if given is None else starting_from(backbone, given)
-        return init_state(make_method(start), tx, key, batch)
+        arrays = {name: jnp.asarray(array) for name, array in batch.items()}
+        return init_state(make_method(start), tx, key, arrays)
 
     return lambda: make(jax.random.key(config.seed), given)
 

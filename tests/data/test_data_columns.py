@@ -121,7 +121,13 @@ def test_no_wrapper_tells_of_its_examples_by_itself():
     for module in pkgutil.walk_packages(medssl_jax.data.__path__, "medssl_jax.data."):
         __import__(module.name)
     columns = {name for name, _ in inspect.getmembers(Columns, _is_column)}
-    assert columns == {"labels", "patients", "label_names", "class_names"}
+    assert columns == {
+        "labels",
+        "patients",
+        "label_names",
+        "has_masks",
+        "class_names",
+    }
     assert columns <= vars(Wrapper).keys() and len(_all(Wrapper)) >= 3
     for wrapper in _all(Wrapper):
         assert not columns & vars(wrapper).keys(), wrapper
