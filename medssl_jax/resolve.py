@@ -1,8 +1,11 @@
 """Names in a config become functions: `byol` is `medssl_jax.methods.byol.byol`."""
 
+import functools
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from medssl_jax.errors import ConfigError
 
@@ -32,6 +35,58 @@ def factory(package: str, name: str) -> Callable:
     raise ConfigError(
         f"unknown name {name!r} in {kind}; known: {', '.join(known(package))}"
     )
+
+
+def named(
+    field: str, package: str, settings: Mapping[str, Any], /, *args: Any, **given: Any
+) -> Any:
+    """Call what `settings` name in a package, with the others and what is given.
+
+    Raises:
+      ConfigError: if there is no such name; as `call`.
+    """
+    settings = dict(settings)
+    function = factory(package, settings.pop("name", ""))
+    return call(field, functools.partial(function, *args, **given), settings)
+
+
+def call(field: str, function: Callable, settings: Mapping[str, Any]) -> Any:
+    """Call a function with the settings in `config.FIELD`.
+
+    Raises:
+      ConfigError: as `check`. What the function raises keeps its traceback.
+    """
+    check(field, function, settings)
+    return function(**settings)
+
+
+def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that do not fit a function's signature.
+
+    What a `functools.partial` binds is the code's: no setting replaces it.
+
+    Raises:
+      ConfigError: naming the setting that there is not, and those that there are; or
+        the one that is missing.
+    """
+    parameters = inspect.signature(function).parameters
+    bound = getattr(function, "keywords", {})
+    called = getattr(function, "func", function).__name__
+    known = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if name not in bound and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    takes_others = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in settings:
+        if name in bound or not (name in known or takes_others):
+            raise ConfigError(
+                f"config.{field}.{name} is no setting of {called}; known: "
+                f"{', '.join(known) or 'none'}"
+            )
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in settings:
+            raise ConfigError(f"config.{field}.{name} is missing: {called} needs it")
 
 
 def command(name: str) -> Callable:

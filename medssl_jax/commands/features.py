@@ -22,18 +22,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     encoder = load_encoder(config.init_from)
     host = HostTransform(**encoder.spec["host"])
-    data = plain(config.data)
-    on_error = data.pop("on_error")
-    source = roles.sources(
-        data,
-        {},
-        prepare=host.prepare,
-        cache="",
-        on_error=on_error,
-        balance="",
-        seed=0,
-        folder=workdir,
-    )[roles.TRAIN]
+    source = roles.whole(plain(config.data), host.prepare, workdir)
     size = config.batch_size
     batches = tqdm(
         eval_batches(source, host.draw, size=size),

@@ -30,18 +30,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     predictor = load_predictor(config.init_from)
-    data = plain(config.data)
-    on_error = data.pop("on_error")
-    source = roles.sources(
-        data,
-        {},
-        prepare=predictor.host.prepare,
-        cache="",
-        on_error=on_error,
-        balance="",
-        seed=0,
-        folder=workdir,
-    )[roles.TRAIN]
+    source = roles.whole(plain(config.data), predictor.host.prepare, workdir)
     if jax.process_index() != 0:
         return
     if any(predictor.voxels):

@@ -1,6 +1,5 @@
 """Turn a source into shards: decoded, oriented, resampled and windowed, once."""
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from medssl_jax import resolve
+from medssl_jax.data import settings
 from medssl_jax.data.host import HostTransform, Prepare
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.order.splits import check_disjoint
@@ -43,7 +43,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
         return
     data = plain(config.data)
     on_error = data.pop("on_error")
-    prepare = _prepare(data)
+    of_host, data = settings.divide(data, HostTransform)
+    # frames are drawn when training: they have no say here
+    host = resolve.call("data", HostTransform, of_host | {"frames": "all"})
+    prepare = host.prepare
     sources = _open(data, plain(config.splits))
     check_disjoint(sources)
     kind = _kind(sources, prepare, on_error)
@@ -63,15 +66,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
     print(f"train from them with data.name=shards, data.root={workdir}")
 
 
-def _prepare(data: dict[str, Any]) -> Prepare:
-    """Take the host's settings out of `data`."""
-    known = {field.name for field in dataclasses.fields(HostTransform)}
-    settings = {name: data.pop(name) for name in known & data.keys()}
-    # frames are drawn when training: they have no say here
-    host = HostTransform(**{**settings, "frames": "all"})
-    return host.prepare
-
-
 def _open(data: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Source]:
     found = {}
     for role, changed in {TRAIN: {}, **splits}.items():
@@ -80,17 +74,11 @@ def _open(data: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Sourc
                 f"splits.{role}.fraction: examples are held out when training, also "
                 "from shards; name here the splits that the source has"
             )
-        settings = {**data, **changed}
-        name = settings.pop("name")
-        if name == "shards":
+        stated = {**data, **changed}
+        if stated["name"] == "shards":
             raise ConfigError("data.name 'shards': these are prepared already")
-        factory = resolve.factory("medssl_jax.data.sources", name)
-        try:
-            found[role] = factory(**settings)
-        except TypeError as error:
-            if "argument" not in str(error):
-                raise
-            raise ConfigError(f"config.data: {error}") from error
+        field = "data" if role == TRAIN else f"splits.{role}"
+        found[role] = resolve.named(field, "medssl_jax.data.sources", stated)
     return found
 
 

@@ -66,7 +66,7 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
         sampler=task.sampler,
         rows=Rows(config.micro_batch_size, jax.process_index(), jax.process_count()),
         seed=config.seed,
-        workers=config.data.workers,
+        workers=task.workers,
     )
     saved = Checkpoints(
         workdir / "checkpoints",

@@ -1,6 +1,7 @@
 """What a config states of its data: every field, so that any can be set by a flag."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -64,6 +65,21 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
     if unknown := chosen.keys() - feeding.keys():
         raise TypeError(f"no field of a training config's data: {sorted(unknown)}")
     return settings | feeding | chosen
+
+
+def divide(settings: Mapping[str, Any], *parts: Callable) -> list[dict[str, Any]]:
+    """Divide settings: to each part those that its signature has, then the rest.
+
+    A part's settings are its keyword-only parameters, or all where it has none. The
+    rest of `config.data` is the source's, which refuses what it does not know.
+    """
+    rest, divided = dict(settings), []
+    for part in parts:
+        parameters = inspect.signature(part).parameters.values()
+        only = [field for field in parameters if field.kind is field.KEYWORD_ONLY]
+        names = [field.name for field in only or parameters]
+        divided.append({name: rest.pop(name) for name in names if name in rest})
+    return [*divided, rest]
 
 
 def _is_text(field: inspect.Parameter) -> bool:

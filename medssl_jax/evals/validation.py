@@ -21,7 +21,11 @@ def validation(context: Context, *, of: Sequence[Mapping[str, Any]]) -> Evaluato
       Diverged: while it runs, if predictions are not finite.
     """
     context = context._replace(predict=_finite(context.predict))
-    during = together([_evaluator(context, dict(one)) for one in of]).during
+    parts = [
+        resolve.named(f"evaluation.of[{i}]", "medssl_jax.evals", one, context)
+        for i, one in enumerate(of)
+    ]
+    during = together(parts).during
 
     def final(params, aux):
         values = during(params, aux)
@@ -44,11 +48,6 @@ def validation(context: Context, *, of: Sequence[Mapping[str, Any]]) -> Evaluato
         }
 
     return Evaluator(during, final)
-
-
-def _evaluator(context: Context, settings: dict[str, Any]) -> Evaluator:
-    factory = resolve.factory("medssl_jax.evals", settings.pop("name"))
-    return factory(context, **settings)
 
 
 def _finite(predict):

@@ -1,5 +1,6 @@
 """LARS, LARC, SGD, Adam, weight-decay masks, clipping, accumulation."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
+from medssl_jax import resolve
 from medssl_jax.errors import ConfigError
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
@@ -179,19 +181,22 @@ def optimizer(
         mapping that `schedules.weight_decay` takes.
 
     Raises:
-      ConfigError: if the name is unknown, or clipping or decay cannot be.
+      ConfigError: if the name is unknown, it has no such setting or lacks one, or
+        clipping or decay cannot be.
     """
     known = {
-        "lars": lambda rate, **s: lars(rate, mask=is_kernel, **s),
+        "lars": functools.partial(lars, mask=is_kernel),
         "larc": larc,
         "adam": adam,
         "adamw": adamw,
-        "sgd": lambda rate, **s: sgd(rate, mask=is_kernel, **s),
+        "sgd": functools.partial(sgd, mask=is_kernel),
     }
     if name not in known:
         raise ConfigError(
             f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
+    make_one = functools.partial(known[name], learning_rate)
+    resolve.check("optimizer", make_one, settings)
     if "weight_decay" in settings:
         decay = schedules.weight_decay(durations, settings["weight_decay"])
         settings["weight_decay"] = decay

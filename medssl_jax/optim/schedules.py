@@ -1,5 +1,6 @@
 """Schedules over optimizer updates: learning rates, weight decay, BYOL's tau."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from medssl_jax import resolve
 from medssl_jax.errors import ConfigError
 from medssl_jax.optim.durations import Durations
 
@@ -88,7 +90,8 @@ def schedule(
         field: settings.pop(field) for field in ("start", "end") if field in settings
     }
     rates = {field: rate * factors[scaling] for field, rate in rates.items()}
-    return known[name](durations, **rates, **settings)
+    make = functools.partial(known[name], durations)
+    return resolve.call("schedule", make, rates | settings)
 
 
 def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:

@@ -39,7 +39,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     classifier = load_predictor(config.init_from)
     settings = classifier.spec["host"].items()  # JSON has no tuples
     host = HostTransform(**{k: tuple(v) if type(v) is list else v for k, v in settings})
-    source = _matched(_open(config, host, workdir), config, classifier)
+    opened = roles.whole(provenance.plain(config.data), host.prepare, workdir)
+    source = _matched(opened, config, classifier)
     if jax.process_index() != 0:
         return
     context = Context(
@@ -61,20 +62,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(classifier.params)),
     }
     outcome.finish(config, workdir, results, facts, began)
-
-
-def _open(config: ConfigDict, host: HostTransform, workdir: Path) -> Source:
-    data = provenance.plain(config.data)
-    loader = {name: data.pop(name) for name in ("on_error", "cache")}
-    return roles.sources(
-        data,
-        {},
-        prepare=host.prepare,
-        balance="",
-        seed=config.seed,
-        folder=workdir,
-        **loader,
-    )[roles.TRAIN]
 
 
 def _matched(source: Source, config: ConfigDict, classifier: Predictor) -> Source:

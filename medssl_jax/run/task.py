@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax import optim, resolve
-from medssl_jax.data import energies
+from medssl_jax.data import energies, settings
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
@@ -33,23 +33,11 @@ from medssl_jax.step.parallel import AXIS
 from medssl_jax.step.state import TrainState, init_state, to_unit
 from medssl_jax.views.compose import compose
 
-_HOST = (
-    "shape",
-    "spacing_mm",
-    "resize",
-    "window",
-    "percentiles",
-    "window_hu",
-    "frames",
-    "foreground",
-)
-_LOADER = ("workers", "on_error", "cache", "balance", "sampler")
-_LABELS = ("label_fraction", "split_seed", "known_labels")  # where labels are learnt
-
 
 class Task(NamedTuple):
     """All that the loop needs of a config.
 
+    workers: processes that load examples; 0 is this one.
     scheduled: what changes over updates, by its name in the log: "lr" and, where it is
       a schedule, "weight_decay".
     init: () -> the first state, on this process's first device; the same every time.
@@ -59,6 +47,7 @@ class Task(NamedTuple):
     sources: Mapping[str, Source]
     sampler: Sampler
     draw: DrawRecord
+    workers: int
     durations: Durations
     scheduled: Mapping[str, schedules.Schedule]
     method: Method
@@ -68,6 +57,13 @@ class Task(NamedTuple):
     spec: Mapping[str, Any]
 
 
+class _Batching(NamedTuple):
+    """What `config.data` says of how examples become batches."""
+
+    sampler: str
+    workers: int
+
+
 def build(config: ConfigDict, workdir: Path) -> Task:
     """Open the data and build everything that the config names.
 
@@ -75,22 +71,25 @@ def build(config: ConfigDict, workdir: Path) -> Task:
       ConfigError: if a name or setting is unknown or does not fit; it names the field.
       DataError: if the data cannot be used.
     """
-    data = plain(config.data)
-    host = _call("data", HostTransform, {field: data.pop(field) for field in _HOST})
-    loader = {field: data.pop(field) for field in _LOADER}
-    loader.pop("workers")
-    order = loader.pop("sampler")
-    loader |= {field: data.pop(field) for field in _LABELS if field in data}
-    sources = roles.sources(
-        data,
-        plain(config.splits),
-        prepare=host.prepare,
-        seed=config.seed,
-        folder=workdir,
-        **loader,
+    of_host, feeding, batching, source = settings.divide(
+        plain(config.data), HostTransform, roles.sources, _Batching
+    )
+    host = resolve.call("data", HostTransform, of_host)
+    batching = resolve.call("data", _Batching, batching)
+    sources = resolve.call(
+        "data",
+        functools.partial(
+            roles.sources,
+            source,
+            plain(config.splits),
+            host.prepare,
+            config.seed,
+            workdir,
+        ),
+        feeding,
     )
     rows = sampler(
-        order,
+        batching.sampler,
         sources[roles.TRAIN],
         batch_size=config.micro_batch_size,
         seed=config.seed,
@@ -115,23 +114,24 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
     _check_masks(method, sources[roles.TRAIN])
-    learning_rate = _call(
-        "schedule", schedules.schedule, config.schedule.to_dict(), durations
+    learning_rate = resolve.call(
+        "schedule",
+        functools.partial(schedules.schedule, durations),
+        config.schedule.to_dict(),
     )
-    tx = _call(
+    tx = resolve.call(
         "optimizer",
-        optim.optimizer,
+        functools.partial(
+            optim.optimizer, durations, learning_rate, frozen=method.frozen
+        ),
         config.optimizer.to_dict(),
-        durations,
-        learning_rate,
-        frozen=method.frozen,
     )
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
     init = _init(config, make_method, backbone, tx, example)
     spec = {
         "model": config.model.to_dict(),
         "view": views["eval"],
-        "host": {field: config.data.to_dict()[field] for field in _HOST},
+        "host": of_host,
         "provenance": {"run": config.name, "method": config.method.to_dict()},
     }
     context = Context(
@@ -151,6 +151,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         sources=sources,
         sampler=rows,
         draw=host.draw,
+        workers=batching.workers,
         durations=durations,
         scheduled={"lr": learning_rate} | _scheduled_decay(config, durations),
         method=method,
@@ -168,15 +169,15 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
       ConfigError: if a name or setting is unknown, or does not fit the method.
     """
     parts = [
-        _named(f"evaluation[{i}]", "medssl_jax.evals", one, context)
+        resolve.named(f"evaluation[{i}]", "medssl_jax.evals", one.to_dict(), context)
         for i, one in enumerate(config.evaluation)
     ]
     return together(parts)
 
 
 def _scheduled_decay(config: ConfigDict, durations: Durations) -> dict[str, Any]:
-    settings = config.optimizer.to_dict()  # Adam's have no decay
-    decay = schedules.weight_decay(durations, settings.get("weight_decay", 0.0))
+    stated = config.optimizer.to_dict()  # Adam's have no decay
+    decay = schedules.weight_decay(durations, stated.get("weight_decay", 0.0))
     return {"weight_decay": decay} if callable(decay) else {}
 
 
@@ -224,10 +225,10 @@ def _check_masks(method: Method, source: Source) -> None:
 
 def _method_maker(config, views, durations):
     return functools.partial(
-        _named,
+        resolve.named,
         "method",
         "medssl_jax.methods",
-        config.method,
+        config.method.to_dict(),
         views={name: compose(ops) for name, ops in views.items()},
         durations=durations,
         axis_name=AXIS,
@@ -261,22 +262,6 @@ def _predict(method: Method):
 
 def _encoder_of(method: Method, state: TrainState) -> PyTree:
     return method.encoder(state.params, state.aux)
-
-
-def _named(field: str, package: str, settings: ConfigDict, *args, **kwargs):
-    settings = settings.to_dict()
-    factory = resolve.factory(package, settings.pop("name"))
-    return _call(field, factory, settings, *args, **kwargs)
-
-
-def _call(field: str, factory: Callable, settings: Mapping[str, Any], *args, **kwargs):
-    """Call a factory with a config's settings; name the field if they do not fit."""
-    try:
-        return factory(*args, **kwargs, **settings)
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise ConfigError(f"config.{field}: {error}") from error
 
 
 def _dtype(precision: str) -> DTypeLike:

@@ -111,9 +111,8 @@ def backbone(
     model: Mapping[str, Any], *, dtype: DTypeLike, axis_name: str | None
 ) -> Network:
     """Build the network that `config.model` names."""
-    settings = dict(model)
-    factory = resolve.factory("medssl_jax.models", settings.pop("name"))
-    return factory(dtype=dtype, axis_name=axis_name, **settings)
+    given = {"dtype": dtype, "axis_name": axis_name}
+    return resolve.named("model", "medssl_jax.models", model, **given)
 
 
 @functools.cache

@@ -1,13 +1,18 @@
 """The data of a config, written out: it has every field, and no other."""
 
+import functools
 import inspect
+from dataclasses import dataclass
 
 import pytest
 from ml_collections import ConfigDict
 
 from medssl_jax import resolve
 from medssl_jax.data import settings
+from medssl_jax.data.host import HostTransform
+from medssl_jax.data.order import roles
 from medssl_jax.errors import ConfigError
+from medssl_jax.run import task
 
 SOURCES = "medssl_jax.data.sources"
 
@@ -108,12 +113,47 @@ def test_the_data_of_a_training_is_its_source_and_how_it_is_fed():
         "window": "none",
         "percentiles": (0.5, 99.5),
         "window_hu": None,
+        "foreground": 0.0,
         "workers": 2,
         "cache": "",
         "on_error": "raise",
         "balance": "",
         "sampler": "shuffled",
     }
+
+
+def fed(order, *, cache, on_error="raise"):
+    """Stand for a part of which only what is keyword-only is a setting."""
+
+
+@dataclass
+class Size:
+    """Stand for a part of which everything is a setting."""
+
+    shape: tuple
+    window: str = "none"
+
+
+def test_settings_go_to_the_part_whose_signature_has_them_and_the_rest_to_the_source():
+    stated = {"name": "npy", "shape": (8, 8), "cache": "c", "order": 1, "window": "hu"}
+    of_size, of_fed, rest = settings.divide(stated, Size, fed)
+    assert of_size == {"shape": (8, 8), "window": "hu"}
+    assert of_fed == {"cache": "c"}
+    assert rest == {"name": "npy", "order": 1}  # what the code gives is the source's
+    assert len(stated) == 5
+    given = functools.partial(Size, (8, 8))
+    assert settings.divide(stated, given)[0] == {"window": "hu"}
+
+
+def test_a_trainings_data_is_divided_without_rest():
+    parts = HostTransform, roles.sources, task._Batching
+    for name in ("phantom", "images"):  # phantoms have a seed of their own
+        source = {"name": name} | dict.fromkeys(
+            inspect.signature(resolve.factory(SOURCES, name)).parameters
+        )
+        data = settings.training(source, shape=(8, 8)) | {"label_fraction": 0.5}
+        *_, rest = settings.divide(data, *parts)
+        assert rest == source
 
 
 @pytest.mark.parametrize("field", ["shape", "spacing_mm", "resize", "window_hu"])

@@ -1,5 +1,6 @@
 """The sources of one run by role: train, and its validation, test or probe."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,30 +16,31 @@ from medssl_jax.data.order.mixture import Mixture, taken
 from medssl_jax.data.order.splits import by_patient, check_disjoint, oversample
 from medssl_jax.data.order.subsets import nested, repeated
 from medssl_jax.data.relabel import partly_labelled
+from medssl_jax.data.settings import divide
 from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.errors import ConfigError
 
 TRAIN = "train"
-# of `Prepare`, what a source of a mixture can have of its own
-_PREPARED = ("spacing_mm", "resize", "window", "percentiles", "window_hu")
 
 
 def sources(
     source: Mapping[str, Any],
     splits: Mapping[str, Mapping[str, Any]],
-    *,
     prepare: Prepare,
+    seed: int,
+    folder: Path,
+    *,
     cache: str,
     on_error: str,
     balance: str,
-    seed: int,
-    folder: Path,
     label_fraction: float = 1.0,
     split_seed: int | None = None,
     known_labels: float = 1.0,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
+
+    What is keyword-only `config.data` states beside the source's own settings.
 
     Args:
       source: `name` of the training source and its settings; or `sources`, a list of
@@ -46,13 +48,13 @@ def sources(
         its own.
       splits: by role, either `fraction` (held out of the training source, by patient;
         0 is none), settings that replace some of `source`'s, or all those of another
-        source, `name` among them.
-      prepare, cache: how volumes are brought to [0, 1], and the folder that keeps
-        them so ("" is none; a relative one lies in `folder`).
-      on_error: "raise", or "skip", which records unusable files in `folder`.
-      balance: "oversample" repeats the training examples of rare labels, "" not.
+        source, `name` or `sources` among them.
+      prepare: how volumes are brought to [0, 1].
       seed: of the label fraction and of oversampling.
       folder: of the run.
+      cache: the folder that keeps them so; "" is none, a relative one lies in `folder`.
+      on_error: "raise", or "skip", which records unusable files in `folder`.
+      balance: "oversample" repeats the training examples of rare labels, "" not.
       label_fraction: how much of the training labels is used, by patient; its
         examples are repeated, so that an epoch is as long as with all.
       split_seed: of the splits by fraction; None is `seed`. Runs that differ in `seed`
@@ -65,14 +67,15 @@ def sources(
       ConfigError: for an unknown source or setting.
       DataError: if files are unusable, or one patient is in two roles.
     """
-    open_source = _Open(prepare, cache and str(folder / cache), on_error, folder)
-    found = {TRAIN: open_source(source)}
+    open_source = _Open(prepare, folder, cache=cache, on_error=on_error)
+    found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
         settings = dict(settings)
         if "fraction" not in settings:
-            whole = "name" in settings  # of another source, with nothing of this one
-            found[role] = open_source(settings if whole else {**source, **settings})
+            another = "name" in settings or "sources" in settings
+            inherited = {} if another else source
+            found[role] = open_source(f"splits.{role}", {**inherited, **settings})
         elif fraction := settings.pop("fraction"):
             rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
             found[role] = taken(found[TRAIN], held_out)
@@ -84,6 +87,19 @@ def sources(
     if known_labels != 1.0:
         found[TRAIN] = partly_labelled(found[TRAIN], known_labels, seed)
     return found
+
+
+def whole(data: Mapping[str, Any], prepare: Prepare, folder: Path) -> Source:
+    """Open the source of which a command uses every example.
+
+    `data` states `on_error`, and `cache` where prepared images are kept, beside it.
+
+    Raises:
+      ConfigError, DataError: as `sources`.
+    """
+    reading, source = divide(data, _Open)
+    opened = functools.partial(_Open, prepare, folder)
+    return resolve.call("data", opened, reading)("data", source)
 
 
 def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.ndarray:
@@ -113,18 +129,20 @@ def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.nd
 class _Open:
     """Open one source as the run wants it: prepared, cached, checked."""
 
-    def __init__(self, prepare: Prepare, cache: str, on_error: str, folder: Path):
+    def __init__(
+        self, prepare: Prepare, folder: Path, *, on_error: str, cache: str = ""
+    ):
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
-        self._prepare, self._cache = prepare, cache
+        self._prepare, self._cache = prepare, cache and str(folder / cache)
         self._on_error, self._folder = on_error, folder
 
-    def __call__(self, settings: Mapping[str, Any]) -> Source:
+    def __call__(self, field: str, settings: Mapping[str, Any]) -> Source:
         if "sources" in settings:
-            return self._mixture(settings["sources"])
-        return self._one(settings, self._prepare)
+            return resolve.call(field, self.mixture, settings)
+        return self._one(field, settings, self._prepare)
 
-    def _mixture(self, sources: Sequence[Mapping[str, Any]]) -> Mixture:
+    def mixture(self, sources: Sequence[Mapping[str, Any]]) -> Mixture:
         parts, modalities = [], []
         for place, settings in enumerate(sources):
             settings = dict(settings)
@@ -134,23 +152,17 @@ class _Open:
                     f"config.data.sources[{place}].modality is {modality!r}; name what "
                     "kind of images the source has, such as 'ct'"
                 )
-            own = {f: settings.pop(f) for f in _PREPARED if f in settings}
-            try:
-                parts.append(self._one(settings, replace(self._prepare, **own)))
-            except TypeError as error:
-                if "argument" not in str(error):
-                    raise
-                text = f"config.data.sources[{place}]: {error}"
-                raise ConfigError(text) from error
+            of_prepare = functools.partial(Prepare, self._prepare.ndim)
+            own, settings = divide(settings, of_prepare)
+            prepare = replace(self._prepare, **own)
+            parts.append(self._one(f"data.sources[{place}]", settings, prepare))
             modalities.append(modality)
         if not parts:
             raise ConfigError("config.data.sources is empty; list a source or more")
         return Mixture(parts, tuple(modalities))
 
-    def _one(self, settings: Mapping[str, Any], prepare: Prepare) -> Source:
-        settings = dict(settings)
-        factory = resolve.factory("medssl_jax.data.sources", settings.pop("name", ""))
-        source = factory(**settings)
+    def _one(self, field: str, settings: Mapping[str, Any], prepare: Prepare) -> Source:
+        source = resolve.named(field, "medssl_jax.data.sources", settings)
         if isinstance(source, Shards):  # prepared before
             source.check_prepared(prepare)
         else:

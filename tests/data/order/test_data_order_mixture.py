@@ -223,7 +223,11 @@ def test_a_source_without_a_modality_is_named_by_its_place(tmp_path, modality):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"sede": 1}, r"config.data.sources\[1\]: .* unexpected keyword .* 'sede'"),
+        (
+            {"sede": 1},
+            r"config.data.sources\[1\].sede is no setting of .*; known: count, seed, ",
+        ),
+        ({"ndim": 3}, r"config.data.sources\[1\].ndim is no setting"),  # of `Prepare`
         ({"name": "phantoms"}, "unknown name 'phantoms' in sources; known: .*phantom"),
     ],
 )
