@@ -16,7 +16,9 @@ from medssl_jax.step.state import init_state
 from medssl_jax.views.compose import View
 from medssl_jax.views.op import Op
 
-METHODS = [*resolve.known("medssl_jax.methods"), "supervised findings"]
+VARIANTS = ["supervised findings", "segment deep"]
+METHODS = [*resolve.known("medssl_jax.methods"), *VARIANTS]
+SEGMENT = {"classes": 3, "dice": 1.0, "cross_entropy": 1.0, "background": False}
 SETTINGS = {
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
@@ -37,6 +39,8 @@ SETTINGS = {
         "classes": 3,
     },
     "supervised findings": {"findings": 3},
+    "segment": SEGMENT | {"over_batch": False, "deep_supervision": False},
+    "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
 }
 SHAPE = (4, 8, 8, 1)
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
@@ -120,6 +124,7 @@ def batch(seed: int, size: int = 8) -> dict[str, np.ndarray]:
     return {
         "image": random.random((size, *SHAPE), np.float32),
         "label": random.integers(0, 3, size).astype(np.int32),
+        "mask": random.integers(0, 3, (size, *SHAPE[:-1]), np.uint8),
     }
 
 
