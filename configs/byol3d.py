@@ -53,7 +53,7 @@ def published(variant: str) -> ConfigDict:
     config.seed = 0
     config.init_from = ""  # a run, an encoder, or torchvision weights (.safetensors)
     config.parallel = "shard_map"
-    config.precision = "auto"
+    config.running = dict(precision="auto", recompute=False, drop_path=0.0)
     config.batch_size = 256  # samples per update, over all devices
     config.micro_batch_size = 4  # samples per step, over all devices
     config.train_epochs = 200.0

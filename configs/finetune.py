@@ -55,7 +55,7 @@ def published(variant: str) -> ConfigDict:
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
-    config.precision = "auto"
+    config.running = dict(precision="auto", recompute=False, drop_path=0.0)
     config.batch_size = config.micro_batch_size = 256
     # 30,000 updates of CheXpert's 191,000 frontal images less a fifth less a tenth
     config.train_epochs = 30_000 * 256 / 137_500

@@ -62,7 +62,7 @@ def published(variant: str) -> ConfigDict:
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
-    config.precision = "auto"
+    config.running = dict(precision="auto", recompute=False, drop_path=0.0)
     config.batch_size = config.micro_batch_size = 2
     config.train_epochs = 400.0
     config.log_every_steps = 64

@@ -59,7 +59,7 @@ def published(variant: str) -> ConfigDict:
     config.seed = 0
     config.init_from = ""  # a run, an encoder, or torchvision weights (.safetensors)
     config.parallel = "shard_map"
-    config.precision = "auto"
+    config.running = dict(precision="auto", recompute=False, drop_path=0.0)
     config.batch_size = config.micro_batch_size = 512  # samples, over all devices
     config.train_epochs = 150_000 * 512 / 454_295
     config.log_every_steps = 64

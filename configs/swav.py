@@ -60,7 +60,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.seed = 0
     config.init_from = ""
     config.parallel = "shard_map"
-    config.precision = "auto"
+    config.running = dict(precision="auto", recompute=False, drop_path=0.0)
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=3)
     config.optimizer = dict(

@@ -76,7 +76,7 @@ def describe(
 ) -> dict[str, Any]:
     """Return what ran: command, versions, devices, data, durations."""
     facts = of_command(config.name, time.time())
-    facts["devices"] |= {"parallel": config.parallel, "precision": config.precision}
+    facts["devices"] |= {"parallel": config.parallel, **config.running}
     return facts | {
         "data": {role: summary(source) for role, source in sources.items()},
         "durations": {

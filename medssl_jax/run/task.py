@@ -108,8 +108,12 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     )
     views = energies.fill(config.views.to_dict(), measure, workdir)
     make_method = _method_maker(config, views, durations)
+    running = config.running.to_dict()
     backbone = encoder.backbone(
-        config.model.to_dict(), dtype=_dtype(config.precision), axis_name=AXIS
+        config.model.to_dict(),
+        dtype=_dtype(running.pop("precision")),
+        axis_name=AXIS,
+        running=running,
     )
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
@@ -232,7 +236,7 @@ def _method_maker(config, views, durations):
         views={name: compose(ops) for name, ops in views.items()},
         durations=durations,
         axis_name=AXIS,
-        dtype=_dtype(config.precision),
+        dtype=_dtype(config.running.precision),
     )
 
 
@@ -273,5 +277,6 @@ def _dtype(precision: str) -> DTypeLike:
         "bfloat16": jnp.bfloat16,
     }
     if precision not in known:
-        raise ConfigError(f"precision {precision!r} is unknown: {', '.join(known)}")
+        text = f"config.running.precision {precision!r} is unknown"
+        raise ConfigError(f"{text}: {', '.join(known)}")
     return known[precision]

@@ -1,9 +1,11 @@
 """An encoder outlives its run: safetensors and JSON, back to a callable."""
 
 import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -108,11 +110,36 @@ def _of_architecture(init_from: str, model: Mapping[str, Any]) -> Encoder:
 
 
 def backbone(
-    model: Mapping[str, Any], *, dtype: DTypeLike, axis_name: str | None
+    model: Mapping[str, Any],
+    *,
+    dtype: DTypeLike,
+    axis_name: str | None,
+    running: Mapping[str, Any] = MappingProxyType({}),
 ) -> Network:
-    """Build the network that `config.model` names."""
-    given = {"dtype": dtype, "axis_name": axis_name}
-    return resolve.named("model", "medssl_jax.models", model, **given)
+    """Build the network that `config.model` names.
+
+    `running` is how it is run in training, which changes nothing of what it is.
+
+    Raises:
+      ConfigError: if it is unknown, a setting does not fit, or one of `running` is on
+        that this model does not have.
+    """
+    factory = resolve.factory("medssl_jax.models", model.get("name", ""))
+    known = inspect.signature(factory).parameters
+    for field, value in running.items():
+        if value and field not in known:
+            raise ConfigError(
+                f"config.running.{field} is {value}, which the model {model['name']} "
+                "does not have: switch it off"
+            )
+    return resolve.named(
+        "model",
+        "medssl_jax.models",
+        model,
+        dtype=dtype,
+        axis_name=axis_name,
+        **{field: value for field, value in running.items() if field in known},
+    )
 
 
 @functools.cache

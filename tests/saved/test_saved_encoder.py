@@ -122,3 +122,21 @@ def test_a_run_can_start_from_torchvisions_weights(tmp_path):
     np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
     with pytest.raises(DataError, match="r3d_18.safetensors.*width"):
         initial_variables(str(path), model | {"width": 4}, x.shape[1:])
+
+
+def test_how_a_network_is_run_is_no_part_of_what_it_is():
+    """`init_from` compares `config.model` alone, which says nothing of running."""
+    parts = {"dtype": jnp.float32, "axis_name": None}
+    off = {"recompute": False, "drop_path": 0.0}
+    x = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
+    found = [
+        jax.eval_shape(backbone(MODEL, **parts, running=how).init, jax.random.key(0), x)
+        for how in ({}, off)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_way_of_running_that_a_model_lacks_is_refused():
+    network = {**MODEL, "name": "in_plane_densenet"}
+    with pytest.raises(ConfigError, match="config.running.recompute is True, which"):
+        backbone(network, dtype=None, axis_name=None, running={"recompute": True})
