@@ -23,8 +23,8 @@ class Features(NamedTuple):
 def pooled(backbone: Network) -> Network:
     """Return the backbone as a network of vectors: images (b, *s, c) -> (b, d)."""
 
-    def apply(variables, x, train):
-        features, stats = backbone.apply(variables, x, train)
+    def apply(variables, x, train, keys=None):
+        features, stats = backbone.apply(variables, x, train, keys)
         return features.pooled, stats
 
     return Network(backbone.init, apply)

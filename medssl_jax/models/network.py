@@ -8,30 +8,48 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from medssl_jax.errors import ConfigError
+
 
 class Network(NamedTuple):
     """A model's `init` and `apply`.
 
     init: (key, x) -> variables, {"params": ..., "batch_stats": ...}
-    apply: (variables, x, train) -> (y, batch_stats); outside training the statistics
-      are used and returned as they were given
+    apply: (variables, x, train, keys=None) -> (y, batch_stats); outside training the
+      statistics are used and returned as they were given. `keys` (b,), one of each
+      example, are all that a network draws from in training, so that any number of
+      devices draws the same; one that draws nothing leaves them alone
     """
 
     init: Callable
     apply: Callable
 
 
-def pure(module: nn.Module) -> Network:
-    """Wrap a module whose `__call__` takes (x, train)."""
+def pure(module: nn.Module, *, draws: bool = False) -> Network:
+    """Wrap a module whose `__call__` takes (x, train), and `keys` if it draws.
+
+    Raises:
+      ConfigError: from `apply`, in training, if it draws and is given no keys.
+    """
 
     def init(key, x):
         # batch_stats stays empty in a module without batch normalisation
         x = jax.tree.map(jnp.asarray, x)
         return {"batch_stats": {}} | module.init(key, x, train=False)
 
-    def apply(variables, x, train: bool):
+    def apply(variables, x, train: bool, keys=None):
         x = jax.tree.map(jnp.asarray, x)  # callers of an encoder have NumPy
-        y, state = module.apply(variables, x, train=train, mutable=["batch_stats"])
+        drawn = {}
+        if draws and train:
+            if keys is None:
+                raise ConfigError(
+                    "config.running.drop_path needs a key for each example, and "
+                    "config.method gives its network none: use 0.0"
+                )
+            drawn = {"keys": keys}
+        y, state = module.apply(
+            variables, x, train=train, mutable=["batch_stats"], **drawn
+        )
         return y, {"batch_stats": {}, **state}["batch_stats"]
 
     return Network(init, apply)

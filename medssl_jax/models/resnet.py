@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models import stochastic_depth
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
@@ -22,6 +23,8 @@ def resnet(
     stem: str,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    recompute: bool = False,
+    drop_path: float = 0.0,
 ) -> Network:
     """Return the encoder (b, *s, c) -> Features, without head.
 
@@ -38,9 +41,12 @@ def resnet(
         (7 / 2 and max pooling 3 / 2 on all axes), "small" (3 / 1, no pooling).
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      recompute: keep what blocks are given, and compute the rest anew for gradients.
+      drop_path: rate at which training leaves the last block out, for each example its
+        own; those before it are left out less, as `stochastic_depth.rates` says.
 
     Raises:
-      ConfigError: if `block` or `stem` is unknown.
+      ConfigError: if `block` or `stem` is unknown, or `drop_path` is no rate.
 
     Source: arXiv:1512.03385; r3d_18 (3D, layers 2-2-2-2, "basic", 64, "r3d") is
     arXiv:1711.11248.
@@ -48,7 +54,10 @@ def resnet(
     for field, name, known in (("block", block, _BLOCKS), ("stem", stem, _STEMS)):
         if name not in known:
             raise ConfigError(f"unknown {field} {name!r}; known: {', '.join(known)}")
-    return pure(_ResNet(ndim, tuple(layers), block, width, stem, dtype, axis_name))
+    shape = (ndim, tuple(layers), block, width, stem)
+    rates = stochastic_depth.rates(drop_path, blocks=sum(layers))
+    module = _ResNet(*shape, dtype, axis_name, recompute, rates)
+    return pure(module, draws=drop_path > 0)
 
 
 # (kernel size, channels over the block's, carries the block's stride) per convolution
@@ -73,9 +82,16 @@ class _ResNet(nn.Module):
     stem: str
     dtype: DTypeLike
     axis_name: str | None
+    recompute: bool
+    drop_rates: tuple[float, ...]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
+    def __call__(
+        self,
+        x: Float[Array, "b *s c"],
+        train: bool,
+        keys: Key[Array, "b"] | None = None,
+    ) -> Features:
         size, strides, pool = _STEMS[self.stem]
         size, strides = size[-self.ndim :], strides[-self.ndim :]
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
@@ -84,15 +100,19 @@ class _ResNet(nn.Module):
         if pool:
             window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
             x = nn.max_pool(x, window, (2,) * self.ndim, padding)
+        block = nn.remat(_Block, static_argnums=(2,)) if self.recompute else _Block
         for i, count in enumerate(self.layers):
             for j in range(count):
-                x = _Block(
+                number = sum(self.layers[:i]) + j
+                x = block(
                     _BLOCKS[self.block],
                     features=self.width * 2**i,
                     stride=2 if i > 0 and j == 0 else 1,
+                    number=number,
+                    drop_rate=self.drop_rates[number],
                     **parts,
                     name=f"layer{i + 1}_{j}",
-                )(x, train)
+                )(x, train, keys)
             maps.append(x)
         vector = jnp.mean(x, axis=range(1, x.ndim - 1), dtype=jnp.float32)
         return Features(vector, tuple(maps))
@@ -102,12 +122,14 @@ class _Block(nn.Module):
     convolutions: tuple[tuple[int, int, bool], ...]
     features: int
     stride: int
+    number: int
+    drop_rate: float
     dtype: DTypeLike
     axis_name: str | None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *s c"], train: bool
+        self, x: Float[Array, "b *s c"], train: bool, keys: Key[Array, "b"] | None
     ) -> Float[Array, "b *t d"]:
         def conv_norm(x, features, size, stride, name):
             dims = x.ndim - 2
@@ -123,4 +145,6 @@ class _Block(nn.Module):
             y = conv_norm(y, self.features * growth, size, stride, f"conv{i + 1}")
         if x.shape[-1] != y.shape[-1]:  # so wherever there is a stride
             x = conv_norm(x, y.shape[-1], 1, self.stride, "downsample")
+        if keys is not None:
+            y = stochastic_depth.drop(y, keys, block=self.number, rate=self.drop_rate)
         return nn.relu(x + y)

@@ -19,6 +19,7 @@ def unet(
     levels: int,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    recompute: bool = False,
 ) -> Network:
     """Return the encoder (b, *s, c) -> Features, a map for each level.
 
@@ -32,6 +33,7 @@ def unet(
       levels: the bottleneck included; the published network has 5, from 16 to 256.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      recompute: keep what levels are given, and compute the rest anew for gradients.
 
     Raises:
       ConfigError: if there is no level.
@@ -42,7 +44,7 @@ def unet(
         raise ConfigError(
             f"model.levels {levels} and model.width {width}: use 1 or more of each"
         )
-    return pure(_Encoder(ndim, width, levels, dtype, axis_name))
+    return pure(_Encoder(ndim, width, levels, dtype, axis_name, recompute))
 
 
 class _Encoder(nn.Module):
@@ -51,6 +53,7 @@ class _Encoder(nn.Module):
     levels: int
     dtype: DTypeLike
     axis_name: str | None
+    recompute: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
@@ -59,10 +62,11 @@ class _Encoder(nn.Module):
                 f"config.model.ndim is {self.ndim}, and images have {x.ndim - 2} axes "
                 f"{x.shape[1:-1]}"
             )
+        part = nn.remat(Level, static_argnums=(2,)) if self.recompute else Level
         maps = []
         for level in range(self.levels):
             x = halved(x) if level else x
-            x = Level(
+            x = part(
                 self.width * 2**level, self.dtype, self.axis_name, name=f"level{level}"
             )(x, train)
             maps.append(x)

@@ -12,11 +12,14 @@ from reference import swav_numpy
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import ring, usage
 from medssl_jax.methods.swav import swav
+from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.optimizers import optimizer
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import init_state, make_train_step
+from medssl_jax.views.compose import View
+from medssl_jax.views.op import Op
 
 SETTINGS = {
     "hidden_size": 24,
@@ -36,10 +39,11 @@ RUN = Durations(examples=64, batch_size=16, micro_batch_size=16, epochs=8)
 def rows():
     """A backbone whose features are its first eight voxels: known by hand."""
 
-    def apply(variables, x, train):
-        del train
+    def apply(variables, x, train, keys=None):
+        del train, keys
         flat = x.reshape(len(x), -1)[:, :8]
-        return flat * variables["params"]["scale"][None], variables["batch_stats"]
+        vectors = flat * variables["params"]["scale"][None]
+        return Features(vectors, ()), variables["batch_stats"]
 
     def init(key, x):
         del key, x
@@ -48,9 +52,14 @@ def rows():
     return Network(init, apply)
 
 
+def view(apply):
+    """Return the view that gives apply(key, image)."""
+    return View((Op(lambda key, shape: key, apply),))
+
+
 VIEWS = {
-    "assigned": lambda key, image: image + 0.3 * jax.random.normal(key, image.shape),
-    "small": lambda key, image: image[:3] * jax.random.uniform(key),
+    "assigned": view(lambda key, x: x + 0.3 * jax.random.normal(key, x.shape)),
+    "small": view(lambda key, x: x[:3] * jax.random.uniform(key)),
 }
 
 

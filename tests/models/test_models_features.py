@@ -121,8 +121,8 @@ def test_maps_that_nobody_reads_cost_nothing(monkeypatch):
     def costly(**settings):
         backbone = resnet(**settings)
 
-        def apply(variables, x, train):
-            features, stats = backbone.apply(variables, x, train)
+        def apply(variables, x, train, keys=None):
+            features, stats = backbone.apply(variables, x, train, keys)
             last = features.maps[-1]
             more = last @ jnp.ones((last.shape[-1], 1000), last.dtype)
             return features._replace(maps=(*features.maps, more)), stats
