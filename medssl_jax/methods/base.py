@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.network import Network
@@ -16,6 +17,8 @@ from medssl_jax.optim.durations import Durations
 Params = PyTree
 Aux = Mapping[str, Any]
 Batch = Mapping[str, Array]
+
+KEYS = "keys"  # among the views: one of each example (b,), for what networks draw
 
 
 class Voxels(NamedTuple):
@@ -36,7 +39,8 @@ class Method(NamedTuple):
       patient. What else its record has is there as `data.draw.Draw` gives it. The step
       maps it over the batch.
     loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
-      this device's examples. Called on every micro-batch.
+      this device's examples. Called on every micro-batch. `key` is the same on every
+      device; what the backbone draws from is the views' KEYS, which the step adds.
     after_update: (params, aux, update) -> (params, aux), called only when update
       number `update` (from 0) has moved `params`.
     encoder: (params, aux) -> variables of the backbone: all that evaluators and
@@ -86,21 +90,38 @@ def variables(params: Params, batch_stats: PyTree, part: str) -> PyTree:
     return {"params": params[part], "batch_stats": batch_stats[part]}
 
 
+def keys_of(views: Mapping[str, Array], count: int) -> Key[Array, "v b"] | None:
+    """Return keys of `count` passes of each example through a network.
+
+    None where the views hold no keys: networks that draw nothing need none.
+    """
+    if KEYS not in views:
+        return None
+    split = jax.vmap(lambda key: jax.random.split(key, count), out_axes=1)
+    return split(views[KEYS])
+
+
 def train_from(
-    start: int, network: Network, variables: PyTree, x: PyTree, update: Int[Array, ""]
+    start: int,
+    network: Network,
+    variables: PyTree,
+    x: PyTree,
+    update: Int[Array, ""],
+    keys: Key[Array, " b"] | None,
 ) -> tuple[PyTree, PyTree]:
     """Apply a network that is frozen before update `start`; return (y, batch_stats).
 
     While it is frozen it runs as in evaluation, by its running statistics, which stay
-    as they are, and its parameters have no gradient; x has one. Name the part in
+    as they are, and its parameters have no gradient; x has one. `keys` are what it
+    draws from in training, as `Network.apply` takes them. Name the part in
     `Method.frozen` too: an optimizer's momentum and decay need no gradient to move it.
     """
     if start == 0:
-        return network.apply(variables, x, True)
+        return network.apply(variables, x, True, keys)
     return lax.cond(
         update < start,
         lambda: network.apply(lax.stop_gradient(variables), x, False),
-        lambda: network.apply(variables, x, True),
+        lambda: network.apply(variables, x, True, keys),
     )
 
 

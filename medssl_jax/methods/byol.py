@@ -75,17 +75,17 @@ def byol(
         target = jax.tree.map(jnp.copy, _target_part(params))
         return params, {"batch_stats": batch_stats, "target": target}
 
-    def project(params, batch_stats, images):
+    def project(params, batch_stats, images, keys):
         features, backbone_stats = backbone.apply(
-            base.variables(params, batch_stats, "backbone"), images, True
+            base.variables(params, batch_stats, "backbone"), images, True, keys
         )
         z, projector_stats = projector.apply(
             base.variables(params, batch_stats, "projector"), features, True
         )
         return z, {"backbone": backbone_stats, "projector": projector_stats}
 
-    def predict(params, batch_stats, images):
-        z, new_stats = project(params, batch_stats, images)
+    def predict(params, batch_stats, images, keys):
+        z, new_stats = project(params, batch_stats, images, keys)
         p, predictor_stats = predictor.apply(
             base.variables(params, batch_stats, "predictor"), z, True
         )
@@ -95,11 +95,11 @@ def byol(
         del key
         # Stacked on a new axis: statistics per view, as BYOL takes them, in one pass.
         images = jnp.stack([views["first"], views["second"]])
-        each_view = (None, None, 0)
-        p, z, stats = jax.vmap(predict, each_view)(params, aux["batch_stats"], images)
-        target, _ = jax.vmap(project, each_view)(
-            aux["target"], aux["batch_stats"], images
-        )
+        each_view = (None, None, 0, 0)
+        given = aux["batch_stats"], images, base.keys_of(views, 2)
+        p, z, stats = jax.vmap(predict, each_view)(params, *given)
+        # The target, whose statistics are of training too, leaves out the same blocks.
+        target, _ = jax.vmap(project, each_view)(aux["target"], *given)
         target = lax.stop_gradient(target)
         per_example = jax.vmap(normalized_mse)(p, target[::-1]).sum(axis=0)
         stats = jax.tree.map(lambda of_views: of_views.mean(axis=0), stats)

@@ -105,7 +105,10 @@ def segment(
         del key
         images, mask = views["image"], views["mask"]
         encoder = base.backbone_variables(params, aux)
-        features, stats = base.train_from(frozen, backbone, encoder, images, update)
+        keys = views.get(base.KEYS)
+        features, stats = base.train_from(
+            frozen, backbone, encoder, images, update, keys
+        )
         decoding = base.variables(params, aux["batch_stats"], "head")
         out, head_stats = head.apply(decoding, (images, features.maps), True)
         outputs = out if deep_supervision else (out,)

@@ -91,10 +91,12 @@ def simclr(
         _check_negatives(len(views["first"]), axis_name)
         # One batch of both views: SimCLR takes batch statistics over the two.
         x = jnp.concatenate([views["first"], views["second"]])
+        keys = base.keys_of(views, 2)
+        keys = None if keys is None else keys.reshape(-1)
         batch_stats = {}
         for name, part in (("backbone", backbone), ("projector", projector)):
             of_part = base.variables(params, aux["batch_stats"], name)
-            x, batch_stats[name] = part.apply(of_part, x, True)
+            x, batch_stats[name] = part.apply(of_part, x, True, keys)
         z = x.reshape(2, -1, x.shape[-1])
         per_example, accuracy = nt_xent_and_accuracy(
             *z, temperature=temperature, axis_name=axis_name

@@ -67,7 +67,12 @@ def supervised(
         del key
         encoder = base.backbone_variables(params, aux)
         features, stats = base.train_from(
-            frozen, backbone, encoder, views["image"], update
+            frozen,
+            backbone,
+            encoder,
+            views["image"],
+            update,
+            views.get(base.KEYS),
         )
         out, _ = head.apply({"params": params["head"]}, features, True)
         per_example, metrics = labels.loss(out, views["label"])

@@ -138,13 +138,17 @@ def swav(
     def embed(params, batch_stats, views):
         """Return features of assigned crops (a, b, f), embeddings of all (v, b, d)."""
         backbone_stats, features = batch_stats["backbone"], []
+        keys, first = base.keys_of(views, sum(crops.values())), 0
         for kind in kinds:
+            last = first + crops[kind]
             crop_first = jnp.moveaxis(views[kind], 1, 0)
             y, backbone_stats = backbone.apply(
                 {"params": params["backbone"], "batch_stats": backbone_stats},
                 crop_first.reshape(-1, *crop_first.shape[2:]),
                 True,
+                None if keys is None else keys[first:last].reshape(-1),
             )
+            first = last
             features.append(y.reshape(*crop_first.shape[:2], -1))
         every = jnp.concatenate(features)
         z, projector_stats = projector.apply(

@@ -17,8 +17,8 @@ class Network(NamedTuple):
     init: (key, x) -> variables, {"params": ..., "batch_stats": ...}
     apply: (variables, x, train, keys=None) -> (y, batch_stats); outside training the
       statistics are used and returned as they were given. `keys` (b,), one of each
-      example, are all that a network draws from in training, so that any number of
-      devices draws the same; one that draws nothing leaves them alone
+      example, are all that training draws from, so that any number of devices draws
+      the same; they are unused in evaluation, and by networks that draw nothing
     """
 
     init: Callable
@@ -29,7 +29,7 @@ def pure(module: nn.Module, *, draws: bool = False) -> Network:
     """Wrap a module whose `__call__` takes (x, train), and `keys` if it draws.
 
     Raises:
-      ConfigError: from `apply`, in training, if it draws and is given no keys.
+      ConfigError: from `apply` in training, if it draws and is given no keys.
     """
 
     def init(key, x):
@@ -39,14 +39,12 @@ def pure(module: nn.Module, *, draws: bool = False) -> Network:
 
     def apply(variables, x, train: bool, keys=None):
         x = jax.tree.map(jnp.asarray, x)  # callers of an encoder have NumPy
-        drawn = {}
-        if draws and train:
-            if keys is None:
-                raise ConfigError(
-                    "config.running.drop_path needs a key for each example, and "
-                    "config.method gives its network none: use 0.0"
-                )
-            drawn = {"keys": keys}
+        if draws and train and keys is None:
+            raise ConfigError(
+                "config.running.drop_path draws from a key of each example, and none "
+                "are given: pass keys, or use 0.0"
+            )
+        drawn = {"keys": keys} if draws and train else {}
         y, state = module.apply(
             variables, x, train=train, mutable=["batch_stats"], **drawn
         )

@@ -1,5 +1,6 @@
 """Residual networks in 2D and 3D: torchvision's resnet and r3d, with a width."""
 
+import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -8,10 +9,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.models import stochastic_depth
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.stochastic_depth import branch_kept, rates
 
 
 def resnet(
@@ -41,12 +42,12 @@ def resnet(
         (7 / 2 and max pooling 3 / 2 on all axes), "small" (3 / 1, no pooling).
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
-      recompute: keep what blocks are given, and compute the rest anew for gradients.
-      drop_path: rate at which training leaves the last block out, for each example its
-        own; those before it are left out less, as `stochastic_depth.rates` says.
+      recompute: keep of a block only its input, and compute it anew for the gradient.
+      drop_path: how often training leaves out the last block's residual branch, for
+        each example its own; earlier blocks' less, see `stochastic_depth.rates`.
 
     Raises:
-      ConfigError: if `block` or `stem` is unknown, or `drop_path` is no rate.
+      ConfigError: if `block` or `stem` is unknown, or `drop_path` is none.
 
     Source: arXiv:1512.03385; r3d_18 (3D, layers 2-2-2-2, "basic", 64, "r3d") is
     arXiv:1711.11248.
@@ -55,8 +56,8 @@ def resnet(
         if name not in known:
             raise ConfigError(f"unknown {field} {name!r}; known: {', '.join(known)}")
     shape = (ndim, tuple(layers), block, width, stem)
-    rates = stochastic_depth.rates(drop_path, blocks=sum(layers))
-    module = _ResNet(*shape, dtype, axis_name, recompute, rates)
+    of_blocks = rates(drop_path, sum(layers))
+    module = _ResNet(*shape, dtype, axis_name, recompute, of_blocks)
     return pure(module, draws=drop_path > 0)
 
 
@@ -83,14 +84,14 @@ class _ResNet(nn.Module):
     dtype: DTypeLike
     axis_name: str | None
     recompute: bool
-    drop_rates: tuple[float, ...]
+    rates: tuple[float, ...]
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "b *s c"],
         train: bool,
-        keys: Key[Array, "b"] | None = None,
+        keys: Key[Array, " b"] | None = None,
     ) -> Features:
         size, strides, pool = _STEMS[self.stem]
         size, strides = size[-self.ndim :], strides[-self.ndim :]
@@ -101,15 +102,16 @@ class _ResNet(nn.Module):
             window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
             x = nn.max_pool(x, window, (2,) * self.ndim, padding)
         block = nn.remat(_Block, static_argnums=(2,)) if self.recompute else _Block
+        numbers = itertools.count()
         for i, count in enumerate(self.layers):
             for j in range(count):
-                number = sum(self.layers[:i]) + j
+                number = next(numbers)
                 x = block(
                     _BLOCKS[self.block],
                     features=self.width * 2**i,
                     stride=2 if i > 0 and j == 0 else 1,
                     number=number,
-                    drop_rate=self.drop_rates[number],
+                    rate=self.rates[number],
                     **parts,
                     name=f"layer{i + 1}_{j}",
                 )(x, train, keys)
@@ -123,13 +125,13 @@ class _Block(nn.Module):
     features: int
     stride: int
     number: int
-    drop_rate: float
+    rate: float
     dtype: DTypeLike
     axis_name: str | None
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *s c"], train: bool, keys: Key[Array, "b"] | None
+        self, x: Float[Array, "b *s c"], train: bool, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b *t d"]:
         def conv_norm(x, features, size, stride, name):
             dims = x.ndim - 2
@@ -145,6 +147,5 @@ class _Block(nn.Module):
             y = conv_norm(y, self.features * growth, size, stride, f"conv{i + 1}")
         if x.shape[-1] != y.shape[-1]:  # so wherever there is a stride
             x = conv_norm(x, y.shape[-1], 1, self.stride, "downsample")
-        if keys is not None:
-            y = stochastic_depth.drop(y, keys, block=self.number, rate=self.drop_rate)
+        y = branch_kept(y, keys, block=self.number, rate=self.rate)
         return nn.relu(x + y)

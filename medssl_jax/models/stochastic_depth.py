@@ -1,4 +1,4 @@
-"""Stochastic depth: training leaves blocks out, for each example its own."""
+"""Stochastic depth: training leaves residual branches out, for each example its own."""
 
 import jax
 import jax.numpy as jnp
@@ -7,37 +7,44 @@ from jaxtyping import Array, Float, Key
 from medssl_jax.errors import ConfigError
 
 
-def rates(last: float, *, blocks: int) -> tuple[float, ...]:
-    """Return how often each block is left out: in a line from 0, the image, to `last`.
+def rates(drop_path: float, blocks: int) -> tuple[float, ...]:
+    """Return each block's rate, rising evenly from 0 at the first to `drop_path`.
+
+    The first of the paper's blocks is left out at times too; recipes state rates that
+    rise from 0, as in timm.
 
     Raises:
-      ConfigError: unless `last` is at least 0 and below 1.
+      ConfigError: unless 0 <= drop_path < 1.
 
-    Source: arXiv:1603.09382, equation 4.
+    Source: arXiv:1603.09382, section 3.
     """
-    if not 0 <= last < 1:
+    if not 0 <= drop_path < 1:
         raise ConfigError(
-            f"config.running.drop_path is {last}; use a rate from 0.0 to below 1.0"
+            f"config.running.drop_path is {drop_path}; use 0 or more, below 1"
         )
-    return tuple(last * (block + 1) / blocks for block in range(blocks))
+    return tuple(drop_path * i / max(blocks - 1, 1) for i in range(blocks))
 
 
-def drop(
-    branch: Float[Array, "b *s c"], keys: Key[Array, "b"], *, block: int, rate: float
+def branch_kept(
+    y: Float[Array, "b *s c"], keys: Key[Array, " b"] | None, *, block: int, rate: float
 ) -> Float[Array, "b *s c"]:
-    """Return the branch of a residual block, 0 for examples that leave it out.
+    """Return a block's residual branch, 0 for examples that leave it out.
 
-    Those that keep it have 1 / (1 - rate) times as much, so that the mean stays, and
-    evaluation need not know of the rate, as in timm; the paper scales evaluation.
+    The others' is divided by how often it is kept, so that the expected value is that
+    of evaluation.
 
     Args:
-      keys: of each example, the same for all blocks of a network.
-      block: its number in the network.
-      rate: of being left out.
+      y: the branch.
+      keys: one of each example; None, as in evaluation, keeps all.
+      block: its number: each block draws anew.
+      rate: the share of examples that leave it out.
     """
+    if keys is None or rate == 0:
+        return y
 
-    def kept(key):
-        return jax.random.bernoulli(jax.random.fold_in(key, block), 1 - rate)
+    def scale(key):
+        kept = jax.random.bernoulli(jax.random.fold_in(key, block), 1 - rate)
+        return jnp.where(kept, 1 / (1 - rate), 0.0)
 
-    each = jax.vmap(kept)(keys).reshape((-1,) + (1,) * (branch.ndim - 1))
-    return jnp.where(each, branch / (1 - rate), jnp.zeros((), branch.dtype))
+    each = jax.vmap(scale)(keys).astype(y.dtype)
+    return y * each.reshape((-1,) + (1,) * (y.ndim - 1))

@@ -33,7 +33,7 @@ def unet(
       levels: the bottleneck included; the published network has 5, from 16 to 256.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
-      recompute: keep what levels are given, and compute the rest anew for gradients.
+      recompute: keep of a level only its input, and compute it anew for the gradient.
 
     Raises:
       ConfigError: if there is no level.
@@ -62,11 +62,11 @@ class _Encoder(nn.Module):
                 f"config.model.ndim is {self.ndim}, and images have {x.ndim - 2} axes "
                 f"{x.shape[1:-1]}"
             )
-        part = nn.remat(Level, static_argnums=(2,)) if self.recompute else Level
+        made = nn.remat(Level, static_argnums=(2,)) if self.recompute else Level
         maps = []
         for level in range(self.levels):
             x = halved(x) if level else x
-            x = part(
+            x = made(
                 self.width * 2**level, self.dtype, self.axis_name, name=f"level{level}"
             )(x, train)
             maps.append(x)

@@ -10,7 +10,7 @@ from flax import struct
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from medssl_jax.methods.base import Aux, Batch, Method, Params
+from medssl_jax.methods.base import KEYS, Aux, Batch, Method, Params
 
 
 @struct.dataclass
@@ -53,9 +53,12 @@ def make_train_step(
     """
 
     def step(state, batch):
-        view_key, loss_key = _step_keys(seed, state.step)
-        keys = _local_keys(view_key, len(batch["image"]), axis_name)
-        views = _views(method, keys, batch)
+        view_key, loss_key, network_key = _step_keys(seed, state.step)
+        view_keys, network_keys = (
+            _local_keys(key, len(batch["image"]), axis_name)
+            for key in (view_key, network_key)
+        )
+        views = {**_views(method, view_keys, batch), KEYS: network_keys}
         update = state.opt_state.gradient_step
 
         (loss, (aux, metrics)), gradient = jax.value_and_grad(
@@ -93,7 +96,7 @@ def views_fed(
     method: Method, batch: Batch, *, seed: int, step: int, global_size: int
 ) -> Batch:
     """Return the views that the step makes of the first examples of a global batch."""
-    view_key, _ = _step_keys(seed, step)
+    view_key, *_ = _step_keys(seed, step)
     keys = jax.random.split(view_key, global_size)[: len(batch["image"])]
     return _views(method, keys, batch)
 
@@ -108,7 +111,7 @@ def to_unit(
 
 
 def _step_keys(seed, step):
-    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step))
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
 
 
 def _views(method, keys, batch):

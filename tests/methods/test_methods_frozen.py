@@ -99,7 +99,8 @@ def test_a_frozen_backbone_is_used_as_in_evaluation():
     def loss(update):
         return made.loss(params, aux, batch, key, update)[0]
 
-    p = np.asarray(jax.jit(made.predict)(params, aux, batch["image"]))
+    predicted = jax.jit(made.predict)(params, aux, batch["image"])
+    p = np.asarray(predicted["probability"])
     expected = -np.log(p[np.arange(8), batch["label"]]).mean()
     assert float(loss(jnp.int32(FROZEN - 1))) == pytest.approx(expected, rel=1e-5)
     assert float(loss(jnp.int32(FROZEN))) != pytest.approx(expected, rel=1e-2)
@@ -130,8 +131,9 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(tmp_path, stop):
     assert same_bits(state, states[-1])
 
 
-def times_w(variables, x, train):
+def times_w(variables, x, train, keys=None):
     """A network: x times its weight, and how often it was trained."""
+    del keys
     count = variables["batch_stats"]["count"]
     return x * variables["params"], {"count": count + 1 if train else count}
 
@@ -139,7 +141,7 @@ def times_w(variables, x, train):
 def applied(start, w, x, update):
     variables = {"params": w, "batch_stats": {"count": jnp.float32(5)}}
     network = Network(init=None, apply=times_w)
-    return base.train_from(start, network, variables, x, update)
+    return base.train_from(start, network, variables, x, update, None)
 
 
 def test_a_frozen_network_hands_on_the_gradient_of_its_input():

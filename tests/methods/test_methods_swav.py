@@ -77,8 +77,8 @@ def method(axis_name=None, **changed):
 def batch(seed=0, size=16):
     random = np.random.default_rng(seed)
     return {
-        "image": random.standard_normal((size, 4, 4, 1)).astype(np.float32),
-        "label": random.integers(-1, 3, size).astype(np.int32),
+        "image": jnp.float32(random.standard_normal((size, 4, 4, 1))),
+        "label": jnp.int32(random.integers(-1, 3, size)),
     }
 
 
@@ -253,7 +253,8 @@ def test_examples_without_a_label_do_not_move_the_head():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(none))
     assert not any(leaf.any() for leaf in jax.tree.leaves(none["head"]))
     some = gradient(params, fed(made, arrays))
-    other = arrays["image"] + (arrays["label"] < 0)[:, None, None, None]
+    unlabelled = jnp.float32(arrays["label"] < 0)
+    other = arrays["image"] + unlabelled[:, None, None, None]
     unlabelled_moved = gradient(params, fed(made, arrays | {"image": other}))
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7),
