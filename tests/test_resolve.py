@@ -138,10 +138,14 @@ def test_a_source_that_is_used_whole_takes_how_it_is_read_alone(tmp_path):
         ({"name": "adam", "b1": 0.9}, "config.optimizer.b2 is missing: adam needs it"),
         ({"name": "sgd", "mask": None}, "config.optimizer.mask is no setting of sgd"),
         ({"b1": 0.9}, "config.optimizer.name is missing"),
+        # beside settings that go on to another function
+        ({"name": "adam", "frozen": {}}, "config.optimizer.frozen is no setting"),
     ],
 )
 def test_settings_of_another_optimizer_are_named(stated, said):
-    given = functools.partial(optim.optimizer, DURATIONS, lambda update: 0.1)
+    given = functools.partial(
+        optim.optimizer, DURATIONS, lambda update: 0.1, frozen={"backbone": 3}
+    )
     with pytest.raises(ConfigError) as error:
         resolve.call("optimizer", given, stated)
     assert said in str(error.value)
