@@ -12,6 +12,7 @@ import prepared
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from medssl_jax.data.shards import write
 from medssl_jax.data.sources.shards import shards
 from medssl_jax.errors import ConfigError, DataError, UserError
 
@@ -230,7 +231,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_of_a_shard(raw, tmp_path, monke
     def full(path, options):
         return ArrayRecordWriter("/dev/full", options)
 
-    monkeypatch.setattr(shard_write, "ArrayRecordWriter", full)
+    monkeypatch.setattr(write, "ArrayRecordWriter", full)
     folder = tmp_path / "shards"
     with pytest.raises(UserError, match="00000-of-00003: cannot be written.*No space"):
         prepared.run(prepared.npy(raw), folder)
