@@ -33,8 +33,8 @@ def segment(
     over structures. Leaves cases.csv, what was found in masks/, and cases.npz with
     slices of some.
 
-    The run keeps the checkpoint of the highest validation Dice: `validation_loss` is 1
-    less that.
+    The run keeps the checkpoint of the highest validation Dice, over the structures
+    that validation cases have: `validation_loss` is 1 less that.
 
     Args:
       step: from one window to the next, as a part of it; nnU-Net has .5.
@@ -44,7 +44,7 @@ def segment(
 
     Raises:
       ConfigError: if the method tells no masks or a setting cannot be used; if there
-        are no cases for validation or test, or none with any foreground to learn from.
+        are no cases for validation or test, or a role has none with any foreground.
       DataError: while it runs, if a case has no mask, or one with other classes.
     """
     _check(context, step, mirror, tolerance_mm)
@@ -60,12 +60,13 @@ def segment(
             yield i, case
 
     def during(params, aux):
-        count = len(names_of(context.sources["validation"], voxels))
-        dice = [
-            _case("", "", case, range(count), None).dice
-            for _, case in measured("validation", params, aux)
-        ]
-        mean = mean_dice(np.stack(dice))
+        structures = range(len(names_of(context.sources["validation"], voxels)))
+        dice, true = [], []
+        for _, case in measured("validation", params, aux):
+            dice.append(_case("", "", case, structures, None).dice)
+            true.append([_truth(case, k).any() for k in structures])
+        # what no case has would count only at checkpoints that make it up
+        mean = mean_dice(np.stack(dice)[:, np.any(true, axis=0)])
         return {"validation_loss": 1 - mean, "validation_Dice": mean}
 
     def final(params, aux):
@@ -94,13 +95,18 @@ def _case(name, patient, case: Segmented, structures, tolerance_mm) -> Case:
     spacing_mm = record.get("spacing_mm", (1.0,) * ndim)
     overlaps, surfaces = [], []
     for k in structures:
-        truth = structure(record["mask"], k, ndim)
+        truth = _truth(case, k)
         prediction = structure(found, k, ndim)
         overlaps.append(overlap(truth, prediction))
         if tolerance_mm is not None:
             surfaces.append(hd95_and_nsd(truth, prediction, spacing_mm, tolerance_mm))
     hd95_mm, nsd = np.array(surfaces).T if surfaces else (None, None)
     return Case(name, patient, np.array(overlaps), hd95_mm, nsd)
+
+
+def _truth(case: Segmented, k: int) -> np.ndarray:
+    image, mask = case.record["image"], case.record["mask"]
+    return structure(mask, k, image.ndim - 1)
 
 
 def _check(context, step, mirror, tolerance_mm):
@@ -122,6 +128,11 @@ def _check(context, step, mirror, tolerance_mm):
                 f"segment needs cases with masks for {role}: set --config.splits.{role}"
                 ".fraction, or give that role a source with data.masks"
             )
+        if not _has_foreground(source):
+            raise ConfigError(
+                f"no {role} case has anything but background in its mask: there is "
+                "nothing to be judged by; give that role more cases"
+            )
     if trained and not _has_foreground(context.sources["train"]):
         raise ConfigError(
             "no training case has anything but background in its mask: there is "
@@ -130,7 +141,7 @@ def _check(context, step, mirror, tolerance_mm):
 
 
 def _has_foreground(source: Source) -> bool:
-    return any(len(source[i]["foreground"]) for i in range(len(source)))
+    return any(len(source[i].get("foreground", ())) for i in range(len(source)))
 
 
 def _check_mask(case: Segmented, name: str, count: int) -> None:
@@ -146,3 +157,6 @@ def _check_mask(case: Segmented, name: str, count: int) -> None:
             "has classes in its mask, or regions, where the method "
             "has the other: set method.classes or method.regions",
         )
+    if mask.ndim > ndim and mask.shape[-1] != count:
+        text = f"has {mask.shape[-1]} regions in its mask, and method.regions is"
+        raise DataError(name, f"{text} {count}")

@@ -31,7 +31,8 @@ def results(
     def interval(statistic: Callable[[np.ndarray], float]) -> Interval:
         return resampled(statistic, len(cases), groups=groups, seed=seed)
 
-    values = {"Dice": interval(lambda drawn: mean_dice(dice[drawn]))}
+    counted = dice[:, ~np.isnan(dice).all(axis=0)]  # as protocols.structures has it
+    values = {"Dice": interval(lambda drawn: mean_dice(counted[drawn]))}
     rows = []
     for k, name in enumerate(names):
         of_dice, of_nsd, of_hd95 = (
@@ -44,14 +45,14 @@ def results(
             f"HD95 mm {name}": of_hd95,
         }
         missed = int(np.isinf(hd95_mm[:, k]).sum())
-        counted = int((~np.isnan(dice[:, k])).sum())
+        count = int((~np.isnan(dice[:, k])).sum())
         rows.append(
-            [name, counted, of_dice.text(), pooled[k], of_nsd.text(), of_hd95.text()]
+            [name, count, of_dice.text(), pooled[k], of_nsd.text(), of_hd95.text()]
             + [missed]
         )
     empty = int(np.isnan(dice).all(axis=1).sum())
     mean = values["Dice"]
-    of = f"mean of {len(names)} structures over {len(cases)} cases"
+    of = f"mean of {counted.shape[1]} structures over {len(cases)} cases"
     return {
         "headline": f"Test Dice {mean.text()}, {of}.",
         "tables": [
