@@ -212,7 +212,7 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
 
     ndim, views = shown["image"].ndim, {}
     for name, view in make(shown).items():
-        if view.ndim == ndim:
+        if view.ndim == ndim or name == "mask":  # of classes: without channels
             views[name] = np.asarray(view)
         if view.ndim == ndim + 1:  # several of one kind
             each = np.moveaxis(np.asarray(view), 1, 0)

@@ -1,5 +1,6 @@
 """Slices of the best, the middle and the worst case, for the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,16 @@ _SLICES = 3  # of a volume
 
 
 class _Shown(NamedTuple):
+    """Slices of a case.
+
+    aspect: how high a voxel is, as a part of its width.
+    slices: their places in the volume, from 0.
+    """
+
     name: str
     score: float
+    aspect: float
+    slices: list[int]
     image: np.ndarray  # (slices, rows, columns, c)
     truth: np.ndarray
     found: np.ndarray
@@ -22,7 +31,8 @@ class _Shown(NamedTuple):
 class Pictures:
     """Keeps a few slices of every case, and saves those of three."""
 
-    def __init__(self):
+    def __init__(self, structures: Sequence[str]):
+        self._structures = structures
         self._shown: list[_Shown] = []
 
     def take(self, name: str, case: Segmented, score: float) -> None:
@@ -35,10 +45,14 @@ class Pictures:
         if ndim == 2:
             arrays = tuple(array[None] for array in arrays)
         cut = (np.array(array[places]) for array in arrays)
-        self._shown.append(_Shown(name, score, *cut))
+        *_, high, wide = record.get("spacing_mm", (1.0,) * ndim)
+        self._shown.append(_Shown(name, score, high / wide, places, *cut))
 
     def save(self, path: Path) -> None:
-        """Write KIND/name, /score, /image, /truth and /found of each of `KINDS`."""
+        """Write KIND/FIELD of each of `KINDS` and every field of `_Shown`.
+
+        `structures` are the names of all structures.
+        """
         if not self._shown:
             return
         order = sorted(self._shown, key=lambda shown: shown.score)
@@ -48,7 +62,8 @@ class Pictures:
             for kind, shown in zip(KINDS, chosen, strict=True)
             for field, value in shown._asdict().items()
         }
-        np.savez_compressed(path, **arrays)
+        names = np.array(self._structures, str)
+        np.savez_compressed(path, structures=names, **arrays)
 
 
 def _places(truth, found, ndim):
@@ -64,4 +79,4 @@ def _places(truth, found, ndim):
         there[:] = 1
     share = np.cumsum(there) / there.sum()
     quarters = (np.arange(_SLICES) + 1) / (_SLICES + 1)
-    return [int(np.searchsorted(share, quarter)) for quarter in quarters]
+    return sorted({int(np.searchsorted(share, quarter)) for quarter in quarters})

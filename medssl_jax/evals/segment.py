@@ -70,8 +70,9 @@ def segment(
         return {"validation_loss": 1 - mean, "validation_Dice": mean}
 
     def final(params, aux):
-        source, pictures, cases = context.sources["test"], Pictures(), []
+        source, cases = context.sources["test"], []
         names = names_of(source, voxels)
+        pictures = Pictures(names)
         patients = source.patients
         for i, case in measured("test", params, aux):
             patient = "" if patients is None else patients[i]

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours, told apart by the colour-blind; the yellow is left out, for
 # it is not seen on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+ON_SCANS = COLOURS[:-1]  # black is not seen there
 MARKERS = "o^sDvPX*"  # one more, so that no pair comes twice in 56
 DASHES = ("-", "--", "-.", ":")
 GREY = "#8a8a8a"

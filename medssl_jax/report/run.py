@@ -27,6 +27,7 @@ class Run(NamedTuple):
     results: Json | None
     views: Mapping[str, np.ndarray] | None
     embeddings: Mapping[str, np.ndarray] | None
+    cases: Mapping[str, np.ndarray] | None
     predictions: Rows | None
     skipped: Rows | None
 
@@ -57,6 +58,7 @@ def read_run(workdir: Path) -> Run:
         results=read("results.json", _json),
         views=read("views.npz", _arrays),
         embeddings=read("embeddings.npz", _arrays),
+        cases=read("cases.npz", _arrays),
         predictions=read("predictions.csv", _rows),
         skipped=read("skipped.csv", _rows),
     )

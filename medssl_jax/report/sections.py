@@ -22,6 +22,7 @@ from medssl_jax.report.curves import training_curves
 from medssl_jax.report.embedding import embedding, projection
 from medssl_jax.report.run import Rows, Run
 from medssl_jax.report.scans import scan_grid
+from medssl_jax.report.segmented import segmented
 
 _ROWS = 20  # of a long table, where the file has the rest
 
@@ -164,6 +165,7 @@ def config(run: Run) -> Section:
 SECTIONS = [
     results,
     roc,
+    segmented,
     what_ran,
     curves,
     views,

@@ -80,6 +80,25 @@ def _results(rng, pretrained, untrained):
     }
 
 
+def _cases(rng):
+    """Return the arrays of a segmentation's worst, middle and best case."""
+    arrays = {"structures": np.array(["bone", "meniscus"])}
+    for kind, score in (("worst", 0.61), ("middle", 0.74), ("best", 0.87)):
+        truth = np.zeros((2, 12, 16), np.uint8)
+        truth[:, 2:6, 3:10], truth[:, 7:10, 3:10] = 1, 2
+        case = {
+            "name": f"knee {kind}",
+            "score": score,
+            "aspect": 1.5,
+            "slices": [4, 7],
+            "image": rng.normal(100, 20, (2, 12, 16, 1)) + 50 * truth[..., None],
+            "truth": truth,
+            "found": np.roll(truth, 2, axis=2),
+        }
+        arrays |= {f"{kind}/{name}": np.array(array) for name, array in case.items()}
+    return arrays
+
+
 def _run():
     split = {"patients": 240, "repeated_frames": 3, "skipped": 1}
     return {
@@ -143,6 +162,7 @@ def write_run(folder):
         untrained=untrained,
         labels=labels,
     )
+    np.savez(folder / "cases.npz", **_cases(rng))
     table = [[f"phantom/{i:04d}", i % 2, f"{i / 40:.3f}"] for i in range(40)]
     _write_csv(folder / "predictions.csv", [["name", "label", "score"], *table])
     reason = "holds NaN voxels; mend or remove the file"

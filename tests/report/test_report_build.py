@@ -87,6 +87,7 @@ def test_the_page_says_what_the_files_say(page):
     said = {
         "": ["byol3d demo", "linear-probe AUC 0.712", "No sign of collapse"],
         "Results": ["0.712 (0.611 to 0.801)", "0.660", "over patients", "–"],
+        "Segmented cases": ["Worst case, knee worst, Dice 0.610", "truth is outlined"],
         "What ran": ["configs/byol3d.py", "523,456", "4 min 32 s", "0: 140, 1: 116"],
         "Embedding spread": ["of 64", "RankMe"],
         "Embedding projections": ["PCA of 200 embeddings", "t-SNE of 200"],
@@ -138,6 +139,9 @@ def test_names_from_files_are_text_and_no_markup(run_folder):
     _rewrite(run_folder / "results.json", poison)
     _rewrite(run_folder / "run.json", lambda run: run.update(name=evil, command=evil))
     _rewrite(run_folder / "config.json", lambda config: config.update({evil: evil}))
+    cases = dict(np.load(run_folder / "cases.npz"))
+    cases |= {"best/name": np.array(evil), "structures": np.array([evil, "$\\frac$"])}
+    np.savez(run_folder / "cases.npz", **cases)
     (run_folder / "skipped.csv").write_text(
         f"path,reason\n{evil.replace(chr(34), '')},x\n"
     )
@@ -147,7 +151,8 @@ def test_names_from_files_are_text_and_no_markup(run_folder):
     assert not page.named("script")
     assert all(a["src"].startswith("data:image/") for a in page.named("img"))
     assert not any(name.startswith("on") for _, tag in page.tags for name in tag)
-    assert "<script>alert(1)</script>" in page.text["Results"]
+    for section in ("Results", "Segmented cases"):
+        assert "<script>alert(1)</script>" in page.text[section]
     assert not page.open
 
 
