@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import Prepare
-from medssl_jax.data.source import Examples, Subset
+from medssl_jax.data.source import Examples, Wrapper
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.segment import segment
@@ -188,9 +188,15 @@ def test_what_was_found_is_written_by_the_source_under_its_own_names(tmp_path):
         written[name] = mask
         return folder / name
 
-    test = Subset(source(CASES, write_mask=write_mask), np.array([3, 0]))
-    run(tmp_path, test)
-    assert list(written) == ["meniscus made up", "both"]
+    class Renamed(Wrapper):
+        source = source(CASES, write_mask=write_mask)
+
+        def name(self, i):
+            return f"knees/{super().name(i)}"
+
+    run(tmp_path, Renamed())
+    assert list(rows(tmp_path)) == [f"knees/{name}" for name in written]
+    assert list(written) == list(CASES)
     for name, mask in written.items():
         np.testing.assert_array_equal(mask, CASES[name][1])
 
