@@ -64,9 +64,12 @@ def _config(folder: Path) -> ConfigDict:
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return ConfigDict(_with_tuples(found))
     except ValueError as error:
         raise DataError(path, f"is no readable config: {error}") from error
+    if "running" not in found:
+        text = "is of a version that had no config.running yet"
+        raise DataError(path, f"{text}; evaluate it with that version, or train again")
+    return ConfigDict(_with_tuples(found))
 
 
 def _with_tuples(value: Any) -> Any:
