@@ -57,10 +57,10 @@ def test_what_is_true_is_outlined_and_what_is_found_is_filled(tmp_path):
     side = overlay.shape[1] / 20  # pixels of a voxel
     # a line around 8 by 8 voxels, some pixels thick, and nothing within it
     assert 32 * side < near(overlay, BLUE).sum() < 6 * 32 * side
-    assert not near(overlay, 0.4 * BLUE).any()
+    assert near(overlay, 0.4 * BLUE).sum() < side**2  # rims of the line
     filled = near(overlay, 0.4 * RED).sum() / side**2
     assert filled == pytest.approx(10 * 10, rel=0.1)
-    assert not near(overlay, RED).any()
+    assert near(overlay, RED).sum() < side**2
 
 
 def test_voxels_are_as_high_as_their_spacing_says(tmp_path):
