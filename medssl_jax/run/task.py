@@ -173,8 +173,8 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
       ConfigError: if a name or setting is unknown, or does not fit the method.
     """
     parts = [
-        resolve.named(f"evaluation[{i}]", "medssl_jax.evals", one.to_dict(), context)
-        for i, one in enumerate(config.evaluation)
+        resolve.named(f"evaluation[{i}]", "medssl_jax.evals", one, context)
+        for i, one in enumerate(plain(config.evaluation))
     ]
     return together(parts)
 

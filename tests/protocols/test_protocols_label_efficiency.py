@@ -244,7 +244,7 @@ def test_labels_are_matched_by_class(grid, tmp_path):
 
 
 def test_a_folder_without_a_classifier_cannot_travel(tmp_path):
-    with pytest.raises(DataError, match="holds no classifier"):
+    with pytest.raises(DataError, match="holds no predictor"):
         transfer.run(transfer_config(tmp_path), tmp_path)
     with pytest.raises(ConfigError, match=r"config\.init_from is empty"):
         transfer.run(transfer_config(""), tmp_path)
