@@ -17,6 +17,7 @@ from medssl_jax.protocols import outcome
 from medssl_jax.protocols.cases import Cases, aligned, mean_of
 from medssl_jax.protocols.experiment import complete, prepare, vary
 from medssl_jax.protocols.tested import read_cases
+from medssl_jax.run import provenance
 
 FIELDS = {"peak": "schedule.peak", "weight_decay": "optimizer.weight_decay"}
 _LOSS = "validation_loss"

@@ -13,6 +13,7 @@ from absl import flags
 
 from medssl_jax import resolve
 from medssl_jax.data.host import Prepare
+from medssl_jax.data.shards import layout
 from medssl_jax.data.sources.npy import npy
 from medssl_jax.data.sources.shards import shards
 from medssl_jax.errors import ConfigError, DataError
