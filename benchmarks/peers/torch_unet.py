@@ -1,6 +1,6 @@
 """A 3D U-Net in PyTorch: what the JAX one is measured and checked against.
 
-Its parameters are called as those of `models/unet.py` and `models/decoder.py`, with
+Its parameters are called as those of `models/unet.py` and `models/unet_decoder.py`, with
 PyTorch's words for the last part.
 """
 

@@ -22,8 +22,9 @@ WEIGHTS = {"dice": 0.7, "cross_entropy": 0.4}
 def pyramid():
     """Return a backbone without weights: the image and its means over 2, 4, 8 voxels."""
 
-    def apply(variables, x, train):
-        del variables, train
+    def apply(variables, x, train, keys=None):
+
+        del variables, train, keys
         maps = [x]
         for _ in range(3):
             b, h, w, c = maps[-1].shape

@@ -63,7 +63,7 @@ def test_predictions_are_probabilities_of_classes_or_of_each_finding(
     settings, columns, normalised
 ):
     method = tiny.method("supervised", axis_name=None, **settings)
-    batch = tiny.batch(0, size=4)
+    batch = jax.tree.map(jnp.asarray, tiny.batch(0, size=4))
     p = jax.jit(
         lambda: method.predict(*method.init(jax.random.key(0), batch), batch["image"])
     )()["probability"]

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from medssl_jax.models.decoder import decoder
 
 from medssl_jax.models.unet import unet
+from medssl_jax.models.unet_decoder import decoder
 
 # tests/reference/torch_networks.py makes it
 REFERENCE = Path(__file__).parents[1] / "reference" / "torch_unet.npz"

@@ -111,7 +111,8 @@ def test_target_moves_only_when_the_optimizer_does():
 
 def test_no_gradient_reaches_the_target():
     method = tiny.method("byol", axis_name=None)
-    params, aux = method.init(jax.random.key(0), tiny.batch(0))
+    batch = jax.tree.map(jnp.asarray, tiny.batch(0))
+    params, aux = method.init(jax.random.key(0), batch)
     views = {name: jnp.asarray(tiny.batch(1)["image"]) for name in ("first", "second")}
 
     def loss(aux):
