@@ -44,7 +44,7 @@ def headline(tmp_path, monkeypatch, encoder, labels):
     method = SimpleNamespace(encoder=lambda params, aux: encoder)
     draw = Draw((2, 3), "all")
     context = Context(
-        method, None, sources, draw, 16, {}, lambda: flat, tmp_path, seed=0
+        method, None, sources, None, draw, 16, {}, lambda: flat, tmp_path, seed=0
     )
     evaluator = module.probe(context, neighbours=5, temperature=0.1)
     return evaluator.final(None, None)["headline"]
