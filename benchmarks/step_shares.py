@@ -16,7 +16,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from medssl_jax.data.pipeline import Rows, train_batches
+from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.run.task import build
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import make_train_step, views_fed
@@ -44,7 +44,7 @@ def main(_) -> None:
             make_train_step(task.method, task.tx, seed=config.seed, axis_name=AXIS)
         )
         state = on.replicate(task.init())
-        batch = on.shard({"image": next(data)["image"]})
+        batch = on.shard(for_device(next(data)))
         views = jax.jit(
             lambda arrays: views_fed(
                 task.method, arrays, seed=0, step=0, global_size=rows.global_size
@@ -70,7 +70,7 @@ def main(_) -> None:
         waited, began = 0.0, time.perf_counter()
         for _ in range(_STEPS.value):
             asked = time.perf_counter()
-            arrays = {"image": next(data)["image"]}
+            arrays = for_device(next(data))
             waited += time.perf_counter() - asked
             state, _ = step(state, on.shard(arrays))
             jax.block_until_ready(state)

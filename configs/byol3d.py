@@ -10,9 +10,7 @@ mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS 
 nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
        one's own volumes at 32 x 64 x 64 (medmnist: 28^3); set data.shape and
        data.spacing_mm to the anatomy, data.window=hu and data.window_hu for CT.
-unet, unet_msd
-       the encoder half of a U-Net, for configs/segment.py: NIfTI volumes, or those of the
-       decathlon, whose test cases of configs/segment.py:msd are held out here too.
+The encoder half of a U-Net, for segmentation: configs/pretrain_unet.py.
 
 Reproduces BYOLMed3D (2022), and BYOL (arXiv:2006.07733) where it is silent.
 """
@@ -29,8 +27,6 @@ SOURCES = {
     "npy": dict(name="npy"),
     "medmnist": dict(name="medmnist", split="train"),
     "shards": dict(name="shards", split="train"),
-    "unet": dict(name="nifti"),
-    "unet_msd": dict(name="msd"),
 }
 TESTS = {"mrnet": "valid", "medmnist": "test"}  # the splits of those that have one
 
@@ -111,26 +107,6 @@ def own_scans(config: ConfigDict, variant: str) -> None:
     config.views.first = view(size=shape[1:], blur=0.6)
     config.views.second = view(size=shape[1:], blur=0.4)
     config.views.eval = dict(standardise=dict())
-    if variant.startswith("unet"):
-        unet(config)
-
-
-def unet(config: ConfigDict) -> None:
-    """As segmentation feeds it: volumes are brought to [0, 1] whole, not clip by clip."""
-    config.model = dict(name="unet", ndim=3, width=16, levels=5)
-    axes = (-3, -2, -1)
-    both = dict(
-        affine=dict(rotation_degrees=(-15.0, 15.0), scale=(0.8, 1.25), axes=axes),
-        random_resized_crop=dict(scale=(0.4, 1.0), axes=axes, size=(32, 64, 64)),
-        flip=dict(probability=0.0),
-        jitter=dict(brightness=(0.7, 1.3), contrast=(0.7, 1.3), probability=0.8),
-        gamma=dict(log_gamma=(-0.3, 0.3)),
-        gaussian_blur=dict(sigma=(0.3, 1.0), probability=0.5),
-        gaussian_noise=dict(std=(0.0, 0.05)),
-    )
-    config.views = dict(first=both, second=both, eval=dict())
-    # the split of configs/segment.py: what is tested there was never seen
-    config.splits = dict(test=dict(fraction=0.2))
 
 
 def demo(config: ConfigDict) -> None:

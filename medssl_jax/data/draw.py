@@ -1,5 +1,6 @@
 """The cheap, random part of what the host does: one place, cut out of every field."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ class Draw:
             raise ConfigError(f"data.most_boxes is {self.most_boxes}; use 0 or more")
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> Record:
-        """Return the clip, with `repeated_frames`, their number.
+        """Return the clip, with `repeated_frames`, their number, and `padding`, its share.
 
         image (*shape, c), mask (*shape,) or (*shape, k); boxes (most_boxes, 2 n + 1) as
         fractions of the clip, their kind last and `NO_BOX` in rows without one; planes
@@ -89,7 +90,10 @@ class Draw:
             planes = np.asarray(record["planes"], np.int32)[place.cuts[0]]
             padding = place.padding[0]
             clip["planes"] = np.pad(planes, padding, constant_values=UNLABELLED)
-        return clip | {"repeated_frames": repeated}
+        filled = math.prod(
+            1 - sum(p) / n for n, p in zip(self.shape, place.padding, strict=True)
+        )
+        return clip | {"repeated_frames": repeated, "padding": 1 - filled}
 
     def _place(self, record, rng):
         inputs = record["image"].shape[:-1]

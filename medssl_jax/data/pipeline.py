@@ -11,7 +11,7 @@ from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Record, Source
 
 # what is written beside a record: for the log, and for whoever wants to know
-_HOST_ONLY = ("index", "partner_index", "repeated_frames")
+_HOST_ONLY = ("index", "partner_index", "repeated_frames", "padding")
 _CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
 
 # (record, generator or None) -> arrays of one shape

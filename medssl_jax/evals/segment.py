@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from medssl_jax.data.source import Source
-from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator
 from medssl_jax.evals.case import Case, structure, write_cases
 from medssl_jax.evals.overlap import mean_dice, overlap
@@ -45,19 +45,16 @@ def segment(
     Raises:
       ConfigError: if the method tells no masks or a setting cannot be used; if there
         are no cases for validation or test, or a role has none with any foreground.
-      DataError: while it runs, if a case has no mask, or one with other classes.
     """
     _check(context, step, mirror, tolerance_mm)
     whole = Whole(context, step, tuple(mirror))
     voxels = context.method.voxels
 
     def measured(role, params, aux):
-        """Yield each case with what was found, checked."""
+        """Yield each case with what was found."""
         source = context.sources[role]
         for i in range(len(source)):
-            case = whole(source, i, params, aux)
-            _check_mask(case, source.name(i), max(voxels))
-            yield i, case
+            yield i, whole(source, i, params, aux)
 
     def during(params, aux):
         structures = range(len(names_of(context.sources["validation"], voxels)))
@@ -143,21 +140,3 @@ def _check(context, step, mirror, tolerance_mm):
 
 def _has_foreground(source: Source) -> bool:
     return any(len(source[i].get("foreground", ())) for i in range(len(source)))
-
-
-def _check_mask(case: Segmented, name: str, count: int) -> None:
-    if "mask" not in case.record:
-        raise DataError(name, "has no mask to be judged by")
-    mask, ndim = case.record["mask"], case.record["image"].ndim - 1
-    if mask.ndim == ndim and case.found.ndim == ndim and mask.max() >= count:
-        text = f"has the class {mask.max()} in its mask, and method.classes is {count}"
-        raise DataError(name, f"{text}: classes are 0 to {count - 1}")
-    if mask.ndim != case.found.ndim:
-        raise DataError(
-            name,
-            "has classes in its mask, or regions, where the method "
-            "has the other: set method.classes or method.regions",
-        )
-    if mask.ndim > ndim and mask.shape[-1] != count:
-        text = f"has {mask.shape[-1]} regions in its mask, and method.regions is"
-        raise DataError(name, f"{text} {count}")

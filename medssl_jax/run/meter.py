@@ -14,6 +14,7 @@ from medssl_jax.run.log import Logger
 from medssl_jax.run.task import Task
 
 _IN_FLIGHT = 2  # steps that the host may be ahead of the device
+_MOSTLY = 0.5  # of an example
 _SETTLED = 0.1  # of the run; before, what looks stuck may only be slow
 
 
@@ -33,6 +34,7 @@ class Meter:
         self._repeated = {}  # example -> frames that it lacked
         self._window = []
         self._told = ""
+        self._padding_told = False
         self._waited = 0.0
         self._began = time.perf_counter()
         self._from_step = first_step
@@ -42,6 +44,8 @@ class Meter:
         for index, count in zip(batch["index"], batch["repeated_frames"], strict=True):
             if count:
                 self._repeated[int(index)] = int(count)
+        if not self._padding_told and max(batch["padding"]) > _MOSTLY:
+            self._tell_padding(batch)
         self._waited += waited
         self._pending.append((step, metrics, batch["index"]))
         if len(self._pending) > _IN_FLIGHT:
@@ -67,6 +71,19 @@ class Meter:
             "repeated_frames": len(self._repeated),
             "skipped_micro_batches": self._guard.total,
         }
+
+    def _tell_padding(self, batch: Mapping) -> None:
+        """Say once that the first such example is mostly padding: it may be a mistake."""
+        most = int(np.argmax(batch["padding"]))
+        name = self._task.sources[TRAIN].name(int(batch["index"][most]))
+        print(
+            f"warning: {name} fills {1 - batch['padding'][most]:.0%} of the shape that "
+            "is trained on, and the rest is padding: if other examples are no larger, "
+            "make data.shape smaller",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._padding_told = True
 
     def _read(self, step: int, metrics: Mapping, indices: np.ndarray) -> None:
         metrics = jax.device_get(metrics)

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from medssl_jax import optim, resolve
 from medssl_jax.data import energies, settings
 from medssl_jax.data.host import HostTransform
+from medssl_jax.data.masked import Masked
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
 from medssl_jax.data.pipeline import DrawRecord, for_device
@@ -117,7 +118,11 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     )
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
-    _check_masks(method, sources[roles.TRAIN])
+    if any(method.voxels):
+        _check_masks(method, sources[roles.TRAIN])
+        sources = {
+            role: Masked(source, *method.voxels) for role, source in sources.items()
+        }
     learning_rate = resolve.call(
         "schedule",
         functools.partial(schedules.schedule, durations),
@@ -211,8 +216,6 @@ def _check_data(method: Method, rows: Sampler, train: Source) -> None:
 
 
 def _check_masks(method: Method, source: Source) -> None:
-    if not any(method.voxels):
-        return
     if not source.has_masks:
         raise ConfigError(
             "config.method learns from masks, and the training data has none: set "

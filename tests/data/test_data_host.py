@@ -172,10 +172,11 @@ def test_evaluation_frames_are_the_middles_of_equal_parts():
 def test_evaluation_crops_the_centre_and_pads_both_sides_with_the_lowest():
     image = np.ones((2, 7, 3, 1), np.float16)
     image[:, 3] = 0.5
-    clip = Draw((4, 3, 6), "all")({"image": image}, None)["image"]
+    drawn = Draw((4, 3, 6), "all")({"image": image}, None)
     expected = np.pad(image[:, 2:5], ((1, 1), (0, 0), (1, 2), (0, 0)))
-    np.testing.assert_array_equal(clip, expected)
-    assert clip.dtype == np.float16
+    np.testing.assert_array_equal(drawn["image"], expected)
+    assert drawn["image"].dtype == np.float16
+    assert drawn["padding"] == pytest.approx(1 - (2 * 3 * 3) / (4 * 3 * 6))
 
 
 def test_random_crops_reach_both_ends_and_keep_voxels_together():

@@ -12,7 +12,7 @@ from medssl_jax.data.cache import Cached
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Examples, Wrapper
-from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.segment import segment
 from medssl_jax.methods.base import Voxels
@@ -199,21 +199,6 @@ def test_what_was_found_is_written_by_the_source_under_its_own_names(tmp_path):
     assert list(written) == list(CASES)
     for name, mask in written.items():
         np.testing.assert_array_equal(mask, CASES[name][1])
-
-
-@pytest.mark.parametrize(
-    "mask, voxels, said",
-    [
-        (BONE * 3, CLASSES, "class 3 .* method.classes is 3"),
-        (BONE, Voxels(0, 1), "classes .* regions"),
-        (np.stack([BONE] * 3, axis=-1), Voxels(0, 1), "3 regions .* is 1"),
-    ],
-)
-def test_a_mask_of_other_structures_than_the_methods_is_named(
-    tmp_path, mask, voxels, said
-):
-    with pytest.raises(DataError, match=f"odd case: .*{said}"):
-        run(tmp_path, {"odd case": (mask, BONE)}, voxels=voxels)
 
 
 @pytest.mark.parametrize("role", ["validation", "test"])

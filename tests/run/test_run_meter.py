@@ -1,4 +1,4 @@
-"""What a line of the log holds of the schedules."""
+"""What a line of the log holds of the schedules, and what is told of the data."""
 
 import numpy as np
 import tiny
@@ -8,23 +8,37 @@ from medssl_jax.run.log import METRICS, Logger, read_metrics
 from medssl_jax.run.meter import Meter
 from medssl_jax.run.task import Task
 
+TASK = Task(**dict.fromkeys(Task._fields))._replace(
+    sources={"train": Examples(["a", "b"], dict)},
+    durations=tiny.durations(),
+    method=tiny.method("supervised", axis_name=None),
+)
+METRICS_OF = {"loss": 1.0, "gradient_norm": 1.0, "skipped": False, "update": 0}
+
+
+def batch(padding=(0.0, 0.0)):
+    count = len(padding)
+    zeros = {"repeated_frames": np.zeros(count, int), "padding": np.array(padding)}
+    return {"index": np.arange(count), **zeros}
+
 
 def test_a_line_tells_the_schedules_of_the_last_update_made(tmp_path):
     scheduled = {"lr": lambda update: 0.5**update, "weight_decay": lambda u: 0.1 * u}
-    task = Task(**dict.fromkeys(Task._fields))._replace(
-        sources={"train": Examples(["a"], dict)},
-        durations=tiny.durations(),
-        scheduled=scheduled,
-        method=tiny.method("supervised", axis_name=None),
-    )
-    batch = {"index": np.array([0]), "repeated_frames": np.array([0])}
+    task = TASK._replace(scheduled=scheduled)
     with Logger(tmp_path, total_steps=64, start_step=0, quiet=True) as logger:
         meter = Meter(task, logger, first_step=0, every_steps=1)
         for step in range(5):  # two micro-batches make an update
-            metrics = {"loss": 1.0, "update": (step + 1) // 2, "skipped": False}
-            metrics["gradient_norm"] = 1.0
-            meter.take(step, metrics, batch, 0.0)
+            meter.take(step, METRICS_OF | {"update": (step + 1) // 2}, batch(), 0.0)
         meter.drain()
     lines = read_metrics(tmp_path / METRICS)
     found = [(line["lr"], line["weight_decay"]) for line in lines]
     assert found == [(1.0, 0.0)] * 3 + [(0.5, 0.1)] * 2
+
+
+def test_an_example_that_is_mostly_padding_is_told_once(tmp_path, capsys):
+    with Logger(tmp_path, total_steps=64, start_step=0, quiet=True) as logger:
+        meter = Meter(TASK, logger, first_step=0, every_steps=8)
+        for step, padding in enumerate([(0.5, 0.0), (0.1, 0.75), (0.9, 0.9)]):
+            meter.take(step, METRICS_OF, batch(padding), 0.0)
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1 and "b fills 25% of the shape" in said

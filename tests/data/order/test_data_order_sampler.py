@@ -26,7 +26,11 @@ class Draw:
     """An image as it is, with the generator's next number added."""
 
     def __call__(self, record, rng):
-        return {"image": record["image"] + rng.random(), "repeated_frames": 0}
+        return {
+            "image": record["image"] + rng.random(),
+            "repeated_frames": 0,
+            "padding": 0.0,
+        }
 
 
 def read(name):
