@@ -26,7 +26,7 @@ def results(
     )
     pooled = dice_of(np.sum([case.overlaps for case in cases], axis=0))
     groups = [case.patient for case in cases]
-    groups = groups if all(groups) else None
+    groups = groups if any(groups) else None  # as protocols.structures has it
 
     def interval(statistic: Callable[[np.ndarray], float]) -> Interval:
         return resampled(statistic, len(cases), groups=groups, seed=seed)

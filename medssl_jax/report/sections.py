@@ -1,6 +1,6 @@
 """The report's sections: a run in, a section out; a new one is added to `SECTIONS`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -162,16 +162,30 @@ def config(run: Run) -> Section:
     return Section(title, [table])
 
 
+def _where_filled(section: Callable[[Run], Section]) -> Callable[[Run], Section | None]:
+    """Leave a section that only says what is missing out of a segmentation's report.
+
+    Cases have no scores and no embeddings, unless a second evaluator made them.
+    """
+
+    def made(run):
+        found = section(run)
+        only_words = all(isinstance(block, Text) for block in found.blocks)
+        return None if only_words and run.cases is not None else found
+
+    return made
+
+
 SECTIONS = [
     results,
-    roc,
+    _where_filled(roc),
     segmented,
     what_ran,
     curves,
     views,
-    embedding,
-    projection,
-    predictions,
+    _where_filled(embedding),
+    _where_filled(projection),
+    _where_filled(predictions),
     skipped,
     config,
 ]

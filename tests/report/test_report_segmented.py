@@ -114,6 +114,19 @@ def test_a_run_without_segmented_cases_has_no_such_section(tmp_path):
     assert "Segmented cases" not in build(tmp_path).read_text()
 
 
+def test_sections_that_cases_cannot_fill_are_left_out(tmp_path):
+    titles = ("ROC curves", "Embedding spread", "Embedding projections", "Predictions")
+    truth, found = squares()
+    page = build(tmp_path).read_text()
+    assert all(title in page for title in titles)
+    shown(tmp_path, [("a", 0.5, black(truth), found)])
+    page = build(tmp_path).read_text()
+    assert not any(title in page for title in titles) and "Data left out" in page
+    with open(tmp_path / "predictions.csv", "w") as file:  # a second evaluator's
+        file.write("name\na\n")
+    assert "Predictions" in build(tmp_path).read_text()
+
+
 def test_the_mask_that_was_fed_lies_in_colour_on_its_view():
     view = np.zeros((1, 8, 8, 1), np.float32)
     view[:, :4] = 1
