@@ -80,7 +80,11 @@ def published(variant: str) -> ConfigDict:
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.data.resize = (256,)  # the shorter side
-    config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
+    config.splits = dict(
+        # or other rows of a table that data.only chooses from: only="split=test"
+        validation=dict(fraction=0.1, only=""),
+        test=dict(fraction=0.2, only=""),
+    )
     config.evaluation = (ConfigDict(dict(name="classify")),)
     return config
 

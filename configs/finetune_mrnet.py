@@ -84,7 +84,11 @@ def own_scans(config: ConfigDict, variant: str) -> None:
     config.data.update(shape=(32, 64, 64), frames="all", workers=2)
     config.data.update(window="percentiles", cache="cache")
     config.views = dict(first=dict(standardise=dict()), eval=dict(standardise=dict()))
-    config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
+    config.splits = dict(
+        # or other rows of data.labels: only="split=test"
+        validation=dict(fraction=0.1, only=""),
+        test=dict(fraction=0.2, only=""),
+    )
     if variant == "medmnist":  # bytes, 28 voxels wide, with splits of its own
         config.data.update(shape=(28, 28, 28), window="none", cache="")
         config.splits = dict(validation=dict(split="val"), test=dict(split="test"))

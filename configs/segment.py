@@ -92,7 +92,11 @@ def published(variant: str) -> ConfigDict:
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
-    config.splits = dict(validation=dict(fraction=0.1), test=dict(fraction=0.2))
+    config.splits = dict(
+        # or other rows of a table that data.only chooses from: only="split=test"
+        validation=dict(fraction=0.1, only=""),
+        test=dict(fraction=0.2, only=""),
+    )
     config.evaluation = (
         # two axes of 0 to 2, say, average over mirrored windows
         ConfigDict(dict(name="segment", step=0.5, mirror=(), tolerance_mm=2.0)),

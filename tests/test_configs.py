@@ -71,7 +71,7 @@ def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant
     settings = check_settings({k: v for k, v in data.items() if k not in beside})
     assert beside <= data.keys()
     for role in plain(config.get("splits", {})).values():
-        assert role.keys() <= settings or role.keys() == {"fraction"}
+        assert role.keys() <= settings or role.keys() <= {"fraction", "only"}
 
 
 def check_settings(source):

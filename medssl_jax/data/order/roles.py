@@ -13,7 +13,12 @@ from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order.mixture import Mixture, taken
-from medssl_jax.data.order.splits import by_patient, check_disjoint, oversample
+from medssl_jax.data.order.splits import (
+    by_patient,
+    check_apart,
+    check_disjoint,
+    oversample,
+)
 from medssl_jax.data.order.subsets import nested, repeated
 from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.settings import divide
@@ -46,8 +51,9 @@ def sources(
       source: `name` of the training source and its settings; or `sources`, a list of
         such, each with its `modality` and those settings of `prepare` that it has of
         its own.
-      splits: by role, either `fraction` (held out of the training source, by patient;
-        0 is none), settings that replace some of `source`'s, or all those of another
+      splits: by role, either `only`, other rows of the training source's table, which
+        "" leaves to `fraction` (held out of the training source, by patient; 0 is
+        none); or settings that replace some of `source`'s, or all those of another
         source, `name` or `sources` among them.
       prepare: how volumes are brought to [0, 1].
       seed: of the label fraction and of oversampling.
@@ -65,14 +71,17 @@ def sources(
 
     Raises:
       ConfigError: for an unknown source or setting.
-      DataError: if files are unusable, or one patient is in two roles.
+      DataError: if files are unusable, or one patient, or row, is in two roles.
     """
     open_source = _Open(prepare, folder, cache=cache, on_error=on_error)
     found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
         settings = dict(settings)
-        if "fraction" not in settings:
+        if only := settings.pop("only", ""):
+            found[role] = open_source(f"splits.{role}", {**source, "only": only})
+            check_apart(found[TRAIN], found[role], role, only)
+        elif "fraction" not in settings:
             another = "name" in settings or "sources" in settings
             inherited = {} if another else source
             found[role] = open_source(f"splits.{role}", {**inherited, **settings})

@@ -91,6 +91,24 @@ def check_disjoint(sources: Mapping[str, Source]) -> None:
                 raise DataError(f"patient {shared[0]}", f"{text}; keep each in one")
 
 
+def check_apart(train: Source, other: Source, role: str, only: str) -> None:
+    """Refuse rows of a table that are in a role and in training: `only` chose the role's.
+
+    Patients may be unknown there, and then tell nothing.
+
+    Raises:
+      ConfigError: naming the first row that both have, and what to set.
+    """
+    names = {train.name(i) for i in range(len(train))}
+    shared = [name for i in range(len(other)) if (name := other.name(i)) in names]
+    if shared:
+        raise ConfigError(
+            f"{shared[0]} is in both train and {role} ({len(shared)} are): "
+            f"config.splits.{role}.only is {only!r}, so set config.data.only to the "
+            "rows to train on, such as split=train"
+        )
+
+
 def oversample(labels: np.ndarray, seed: int) -> np.ndarray:
     """Repeat examples of rare classes at random until classes are equally frequent.
 
