@@ -16,19 +16,7 @@ from medssl_jax.data import settings
 SOURCES = {
     "again": None,
     "phantom": dict(name="phantom", count=64, seed=9, size_voxels=(12, 32, 32)),
-    "phantom_slices": dict(
-        name="phantom_slices", count=64, seed=9, size_pixels=(64, 64)
-    ),
-    "nifti": dict(name="nifti"),
-    "msd": dict(name="msd"),
-    "dicom": dict(name="dicom"),
-    "npy": dict(name="npy"),
-    "medmnist": dict(name="medmnist", split="test"),
-    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
-    "images": dict(name="images"),
-    "npz": dict(name="npz"),
-    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
-    "shards": dict(name="shards", split="train"),
+    **settings.ANY,
 }
 
 

@@ -13,18 +13,7 @@ from medssl_jax.data import settings
 
 SOURCES = {
     "demo": dict(name="phantom", count=64, seed=4, size_voxels=(12, 32, 32)),
-    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
-    "nifti": dict(name="nifti"),
-    "dicom": dict(name="dicom"),
-    "npy": dict(name="npy"),
-    "medmnist": dict(name="medmnist", split="test"),
-    "phantom_slices": dict(
-        name="phantom_slices", count=64, seed=4, size_pixels=(64, 64)
-    ),
-    "images": dict(name="images"),
-    "npz": dict(name="npz"),
-    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
-    "shards": dict(name="shards", split="train"),
+    **settings.ANY,
 }
 
 

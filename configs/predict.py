@@ -15,19 +15,8 @@ from medssl_jax.data import settings
 
 SOURCES = {
     "demo": dict(name="phantom", count=8, seed=9, size_voxels=(12, 48, 48)),
-    "nifti": dict(name="nifti"),
+    **settings.ANY,
     "msd": dict(name="msd", split="test"),
-    "dicom": dict(name="dicom"),
-    "npy": dict(name="npy"),
-    "medmnist": dict(name="medmnist", split="test"),
-    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
-    "images": dict(name="images"),
-    "npz": dict(name="npz"),
-    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
-    "phantom_slices": dict(
-        name="phantom_slices", count=64, seed=9, size_pixels=(64, 64)
-    ),
-    "shards": dict(name="shards", split="train"),
 }
 
 

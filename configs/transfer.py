@@ -26,18 +26,7 @@ SOURCES = {
         tear_fraction=0.2,
         knees_per_patient=2,
     ),
-    "mrnet": dict(name="mrnet", split="valid", plane="sagittal", task="acl"),
-    "nifti": dict(name="nifti"),
-    "dicom": dict(name="dicom"),
-    "npy": dict(name="npy"),
-    "medmnist": dict(name="medmnist", split="test"),
-    "phantom_slices": dict(
-        name="phantom_slices", count=256, seed=9, size_pixels=(64, 64)
-    ),
-    "images": dict(name="images"),
-    "npz": dict(name="npz"),
-    "chexpert": dict(name="chexpert", split="valid", uncertain="ignore", blank="zeros"),
-    "shards": dict(name="shards", split="train"),
+    **settings.ANY,
 }
 
 

@@ -8,6 +8,31 @@ from ml_collections import ConfigDict, config_dict
 
 from medssl_jax import resolve
 
+# by variant: the sources that a command which trains nothing can read
+ANY = {
+    "nifti": {"name": "nifti"},
+    "msd": {"name": "msd"},
+    "dicom": {"name": "dicom"},
+    "npy": {"name": "npy"},
+    "npz": {"name": "npz"},
+    "images": {"name": "images"},
+    "medmnist": {"name": "medmnist", "split": "test"},
+    "mrnet": {"name": "mrnet", "split": "valid", "plane": "sagittal", "task": "acl"},
+    "chexpert": {
+        "name": "chexpert",
+        "split": "valid",
+        "uncertain": "ignore",
+        "blank": "zeros",
+    },
+    "phantom_slices": {
+        "name": "phantom_slices",
+        "count": 256,
+        "seed": 9,
+        "size_pixels": (64, 64),
+    },
+    "shards": {"name": "shards", "split": "train"},
+}
+
 
 def source(name: str, **chosen: Any) -> dict[str, Any]:
     """Return the settings of the source `name`: all that its factory's signature has.

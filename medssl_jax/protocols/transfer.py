@@ -11,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medssl_jax.data import relabel
-from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
@@ -37,8 +36,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     classifier = load_predictor(config.init_from)
-    settings = classifier.spec["host"].items()  # JSON has no tuples
-    host = HostTransform(**{k: tuple(v) if type(v) is list else v for k, v in settings})
+    host = classifier.host
     opened = roles.whole(provenance.plain(config.data), host.prepare, workdir)
     source = _matched(opened, config, classifier)
     if jax.process_index() != 0:
