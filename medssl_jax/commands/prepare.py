@@ -22,6 +22,7 @@ from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.finish import finish
 from medssl_jax.data.shards.write import Kind, Shard, WriteShard, kind_of, note, plan
 from medssl_jax.data.source import Source
+from medssl_jax.data.workers import begin as begin_worker
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.run.provenance import plain
 
@@ -183,7 +184,9 @@ def _by_processes(
 ) -> Iterator[Shard]:
     """Yield each shard when one of `workers` processes has written it."""
     spawn = multiprocessing.get_context("spawn")  # JAX has threads: no fork
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=spawn, initializer=begin_worker
+    ) as pool:
         running = {pool.submit(write, shard): shard for shard in shards}
         try:
             for finished in as_completed(running):

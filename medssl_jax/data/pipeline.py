@@ -9,6 +9,7 @@ import numpy as np
 
 from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Record, Source
+from medssl_jax.data.workers import begin as begin_worker
 
 # what is written beside a record: for the log, and for whoever wants to know
 _HOST_ONLY = ("index", "partner_index", "repeated_frames", "padding")
@@ -60,7 +61,8 @@ def train_batches(
     )
     if workers:
         dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=lambda index, count: begin_worker(),
         )
     return iter(dataset)
 
