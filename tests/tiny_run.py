@@ -44,10 +44,11 @@ def arguments(workdir: Path, **settings) -> list[str]:
 
 def environment(devices: int = 1, **variables) -> dict[str, str]:
     beside = os.path.dirname(sys.executable)  # launch/local.sh starts "python"
+    usual = os.environ["XLA_FLAGS"]  # of the last of two flags the value counts
     return os.environ | {
         "PATH": os.pathsep.join([beside, os.environ["PATH"]]),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{usual} --xla_force_host_platform_device_count={devices}",
         "JAX_COMPILATION_CACHE_DIR": CACHE,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
         **variables,
