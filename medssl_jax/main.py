@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from medssl_jax import resolve
 from medssl_jax.errors import UserError
+from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -31,9 +32,10 @@ def main(_) -> None:
         run = resolve.command(config.command)
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
         workdir.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            print(f"results: {workdir}", flush=True)
-        run(config, workdir)
+        with alone_in(workdir):
+            if jax.process_index() == 0:
+                print(f"results: {workdir}", flush=True)
+            run(config, workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         if jax.distributed.is_initialized():
