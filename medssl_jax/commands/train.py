@@ -125,6 +125,8 @@ def _train(
         )
     )
     state = this.on.from_global(state)
+    if first < durations.steps:
+        logger.say("compiling the step")
     for step in range(first, durations.steps):
         asked_at = time.perf_counter()
         batch = next(this.data)

@@ -1,5 +1,6 @@
 """Be asked to stop: SIGTERM (and the first Ctrl-C) end a run after it has saved."""
 
+import os
 import signal
 import threading
 
@@ -39,4 +40,6 @@ class Interrupt:
     def _note(self, number, frame):
         del frame
         self._asked = True
+        # not print, which may be what was interrupted
+        os.write(2, b"\nsaving after this step; asked once more, it stops at once\n")
         signal.signal(number, self._before[number])  # asked twice, it obeys at once

@@ -83,6 +83,11 @@ class Logger:
         if self._active:
             self._progress.show(step, float(loss), float(clips_per_second))
 
+    def say(self, text: str) -> None:
+        """Show a line of text beside the progress."""
+        if self._active:
+            self._progress.say(text)
+
     def close(self) -> None:
         """Close the files and the bar."""
         if self._active:
@@ -114,6 +119,9 @@ class _Bar:
         self._bar.set_postfix_str(_state(loss, rate, self._unit), refresh=False)
         self._bar.update(step - self._bar.n)
 
+    def say(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
     def close(self) -> None:
         self._bar.close()
 
@@ -134,7 +142,10 @@ class _Lines:
         per_step = (monotonic() - self._began) / (step - self._start)
         left = tqdm.format_interval(per_step * (self._total - step))
         state = f"{step}/{self._total} steps, {_state(loss, rate, self._unit)}"
-        print(f"{state}, {left} left", file=sys.stderr, flush=True)
+        self.say(f"{state}, {left} left")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
@@ -145,6 +156,9 @@ class _Silent:
 
     def show(self, step: int, loss: float, rate: float) -> None:
         del step, loss, rate
+
+    def say(self, text: str) -> None:
+        del text
 
     def close(self) -> None:
         pass

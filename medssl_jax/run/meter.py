@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.run.guard import Guard
@@ -36,8 +37,8 @@ class Meter:
         self._told = ""
         self._padding_told = False
         self._waited = 0.0
-        self._began = time.perf_counter()
-        self._from_step = first_step
+        self._began = self._started = time.perf_counter()
+        self._from_step = self._first_step = first_step
 
     def take(self, step: int, metrics: Mapping, batch: Mapping, waited: float) -> None:
         """Take the metrics, still on the device, of micro-batch `step` (from 0)."""
@@ -48,6 +49,8 @@ class Meter:
             self._tell_padding(batch)
         self._waited += waited
         self._pending.append((step, metrics, batch["index"]))
+        if step - self._first_step < 2:
+            self._tell_pace(step, metrics)
         if len(self._pending) > _IN_FLIGHT:
             self._read(*self._pending.popleft())
 
@@ -71,6 +74,18 @@ class Meter:
             "repeated_frames": len(self._repeated),
             "skipped_micro_batches": self._guard.total,
         }
+
+    def _tell_pace(self, step: int, metrics: Mapping) -> None:
+        """Say that the first step is done, and after the second how long all take."""
+        jax.block_until_ready(metrics)
+        now = time.perf_counter()
+        took, self._started = now - self._started, now
+        if step == self._first_step:
+            self._logger.say(f"first step after {took:.1f} s, compilation included")
+            return
+        left = self._task.durations.steps - step - 1
+        interval = tqdm.format_interval(left * took)
+        self._logger.say(f"{took:.2g} s a step: about {interval} for the {left} others")
 
     def _tell_padding(self, batch: Mapping) -> None:
         """Say once that the first such example is mostly padding: it may be a mistake."""

@@ -1,5 +1,7 @@
 """What a line of the log holds of the schedules, and what is told of the data."""
 
+import time
+
 import numpy as np
 import tiny
 
@@ -42,3 +44,16 @@ def test_an_example_that_is_mostly_padding_is_told_once(tmp_path, capsys):
             meter.take(step, METRICS_OF, batch(padding), 0.0)
     said = capsys.readouterr().err
     assert said.count("warning") == 1 and "b fills 25% of the shape" in said
+
+
+def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeypatch):
+    times = iter([0.0, 40.0, 42.5, 99.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    with Logger(tmp_path, total_steps=64, start_step=0) as logger:
+        meter = Meter(TASK, logger, first_step=8, every_steps=100)
+        for step in (8, 9, 10):
+            meter.take(step, METRICS_OF, batch(), 0.0)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "first step after 40.0 s, compilation included"
+    left = 64 - 10  # of `tiny.durations`
+    assert second == f"2.5 s a step: about 02:15 for the {left} others"
