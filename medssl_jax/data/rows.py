@@ -11,6 +11,7 @@ from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED
 from medssl_jax.errors import ConfigError, DataError
 
 _COLUMNS = ("path", "label", "patient", "mask")  # any other can be a finding
+_MOST_CLASSES = 10_000  # what is predicted has a column for each
 # what a finding's cell says: data frames write a column with gaps as 1.0 and 0.0
 _MARKS = {
     **dict.fromkeys(("1", "1.0"), PRESENT),
@@ -94,14 +95,15 @@ def label(cell: str, path: str, line: int) -> int:
     Raises:
       DataError: naming file and line.
     """
-    try:
-        value = int(cell) if cell else UNLABELLED
-    except ValueError:
-        value = UNLABELLED - 1
-    if value < UNLABELLED:
+    if cell in ("", "-1"):
+        return UNLABELLED
+    if not (cell.isascii() and cell.isdigit()):
         reason = f"line {line}: label {cell!r} is no class number (0, 1, 2, ...)"
         raise DataError(path, f"{reason}; leave it empty where unknown")
-    return value
+    if len(cell) > len(str(_MOST_CLASSES)) or int(cell) >= _MOST_CLASSES:
+        reason = f"line {line}: label {cell} is more than {_MOST_CLASSES - 1}"
+        raise DataError(path, f"{reason}, and classes are 0, 1, 2, ...: is it an id?")
+    return int(cell)
 
 
 def _check_header(path, header, column, borrowed):

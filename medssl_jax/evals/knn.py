@@ -37,6 +37,7 @@ def weighted_knn(
     # divided by the largest: the same votes after normalisation, and no overflow
     nearest = similarity.max(axis=1, keepdims=True)
     weights = np.exp((similarity - nearest) / temperature)
-    one_hot = np.eye(classes)[train_labels[neighbours]]
-    votes = (weights[:, :, None] * one_hot).sum(axis=1)
+    votes = np.zeros((len(test_features), classes))
+    rows = np.arange(len(votes))[:, None]
+    np.add.at(votes, (rows, train_labels[neighbours]), weights)
     return votes / votes.sum(axis=1, keepdims=True)
