@@ -1,5 +1,6 @@
 """What the host does to a record before the device sees it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from medssl_jax.errors import ConfigError, DataError
 _WINDOWS = ("none", "percentiles", "hu")
 _MAX_CHANNELS = 4
 _MOST_VOXELS = 1000  # of a class
+_MOST_GROWTH = 1000  # times the voxels that a file has
+_MOST_RESAMPLED = 2**30
 _MOST_CLASSES = 255  # what a mask of uint8 can name
 
 
@@ -101,8 +104,8 @@ class Prepare:
 
         Raises:
           ConfigError: if the source knows no spacing to resample from.
-          DataError: if the image has other axes, or does not suit the window; if planes
-            are resampled.
+          DataError: if the image has other axes, or does not suit the window; if it
+            would be absurdly large at `spacing_mm`; if planes are resampled.
         """
         image = np.asarray(record["image"])
         if image.ndim - 1 != self.ndim:
@@ -113,6 +116,8 @@ class Prepare:
                 "data.spacing_mm is set, but this source knows no spacing of its "
                 "voxels; set it to None"
             )
+        if self.spacing_mm is not None:
+            _check_growth(image, record["spacing_mm"], self.spacing_mm, name)
         prepared = {"image": self._windowed(self._image(record, image), name)}
         if "mask" in record:
             mask = self._mask(record)
@@ -214,6 +219,20 @@ def _check_mask(mask, spatial, name):
         wrong = mask[mask != np.round(mask)][0]
         text = f"has a mask with fractions, such as {wrong:g}"
         raise DataError(name, f"{text}; classes are whole numbers: was it resampled?")
+
+
+def _check_growth(image, spacing_mm, new_mm, name):
+    """Refuse a spacing that would take all memory: a wrong unit is a factor of 1,000."""
+    pairs = zip(spacing_mm, new_mm, strict=True)
+    growth = math.prod(1.0 if new is None else old / new for old, new in pairs)
+    voxels = growth * image.size
+    if growth > _MOST_GROWTH or voxels > _MOST_RESAMPLED:
+        sides = " x ".join(f"{side:.4g}" for side in spacing_mm)
+        raise DataError(
+            name,
+            f"has voxels of {sides} mm, and would have {voxels:.2g} of them at "
+            f"data.spacing_mm {new_mm}; is the spacing in its header right?",
+        )
 
 
 def _check_boxes(boxes, ndim, name):

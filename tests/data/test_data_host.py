@@ -261,3 +261,17 @@ def test_unusable_images_are_named_with_the_reason(image, reason):
 def test_a_senseless_spacing_is_refused():
     with pytest.raises(DataError, match="spacing"):
         check({"image": ramp(3, 4), "spacing_mm": (1.0, 0.0)}, "scan")
+
+
+@pytest.mark.parametrize("wrong", [1e9, 1000.0])
+def test_a_spacing_in_a_wrong_unit_takes_no_memory(wrong):
+    record = {"image": ramp(3, 4, 5).astype(np.float32), "spacing_mm": (wrong,) * 3}
+    prepare = Prepare(3, (1.0, 1.0, 1.0), "percentiles")
+    with pytest.raises(DataError, match="knee.nii: has voxels of 1.* header right"):
+        prepare(record, "knee.nii")
+
+
+def test_thick_slices_may_become_thin():
+    record = {"image": ramp(3, 4, 5).astype(np.float32), "spacing_mm": (9.0, 4.0, 4.0)}
+    found = Prepare(3, (1.0, 1.0, 1.0), "percentiles")(record)
+    assert found["image"].shape[:-1] == (27, 16, 20)
