@@ -1,31 +1,12 @@
 """Arrays in .npy and .npz files, never unpickled."""
 
 import threading
-import zipfile
-import zlib
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 
+from medssl_jax.data.decoding import decoding
 from medssl_jax.errors import DataError
-
-# what NumPy raises on damaged files
-DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    SyntaxError,
-    TokenError,
-    OverflowError,
-    MemoryError,  # a damaged header asks for any size
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 # CPython 3.11 counts the depth of its parser, which reads the header, per interpreter:
 # two threads in it at once can raise SystemError (python/cpython#106905)
@@ -39,13 +20,13 @@ def load_array(path: Path) -> np.ndarray:
       DataError: if the file is missing, damaged, or holds anything but numbers.
     """
     try:
-        with _PARSER:
+        with decoding(path, ".npy array of numbers"), _PARSER:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except DAMAGED as error:
-        reason = f"is no readable .npy array of numbers ({error})"
-        if "ickle" in str(error) or "Python objects" in str(error):
-            reason = "holds Python objects, which are never unpickled; save numbers"
-        raise DataError(path, reason) from error
+    except DataError as error:
+        if "ickle" in error.reason or "Python objects" in error.reason:
+            text = "holds Python objects, which are never unpickled; save numbers"
+            raise DataError(path, text) from error
+        raise
     if not isinstance(array, np.ndarray):
         raise DataError(path, "is an archive of arrays (.npz), not one array")
     if array.dtype.kind not in "buif":
@@ -60,7 +41,7 @@ def load_archived(path: str | Path, key: str) -> np.ndarray:
       DataError: if the file is missing or damaged, has no array of that name, or holds
         objects there; the text lists what it has.
     """
-    try:
+    with decoding(path, ".npz of numbers"):
         archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(path, "is one array (.npy), not an archive (.npz)")
@@ -69,6 +50,3 @@ def load_archived(path: str | Path, key: str) -> np.ndarray:
                 held = ", ".join(archive) or "nothing"
                 raise DataError(path, f"holds no {key!r}; it holds: {held}")
             return archive[key]
-    except DAMAGED as error:
-        reason = f"is no readable .npz of numbers ({error})"
-        raise DataError(path, reason) from error

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
+from medssl_jax.data.decoding import decoding
 from medssl_jax.errors import DataError
 
 # nothing else of a file is parsed, so nothing else can leak
@@ -33,19 +34,6 @@ _TAGS = [
 _PIXELS = ("PixelData", "PhotometricInterpretation", "SamplesPerPixel")
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
-# what pydicom raises on damaged files
-DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    BytesLengthException,
-)
 
 
 class Slice(NamedTuple):
@@ -86,14 +74,12 @@ def read_flat(path: Path, *, most_pixels: float) -> Flat:
 
 
 def _reading(read, path, *args):
-    try:
-        return read(path, pydicom.dcmread(path, specific_tags=_TAGS), *args)
-    except InvalidDicomError:
-        raise DataError(path, "is not DICOM, though it is called so") from None
-    except DAMAGED as error:
-        # its text may quote the header
-        reason = f"is a damaged DICOM file ({type(error).__name__} on reading)"
-        raise DataError(path, reason) from None
+    with decoding(path, "DICOM file", quotes=False):
+        try:
+            header = pydicom.dcmread(path, specific_tags=_TAGS)
+        except InvalidDicomError:
+            raise DataError(path, "is not DICOM, though it is called so") from None
+        return read(path, header, *args)
 
 
 def _slice(path, header):
@@ -108,7 +94,7 @@ def _slice(path, header):
     directions = np.array(header.ImageOrientationPatient, float).reshape(2, 3)[::-1]
     if not np.allclose(directions @ directions.T, np.eye(2), atol=1e-2):
         raise DataError(path, "its ImageOrientationPatient is no pair of directions")
-    return Slice(_rescaled(header), position, directions, _spacing_mm(header))
+    return Slice(_rescaled(path, header), position, directions, _spacing_mm(header))
 
 
 def _flat(path, header, most_pixels):
@@ -121,7 +107,7 @@ def _flat(path, header, most_pixels):
     if grey and header.PhotometricInterpretation not in _GREY:
         raise DataError(path, "has its colours in a palette; convert it to PNG")
     _check_decoder(path, header)
-    pixels = _rescaled(header) if grey else pixel_array(header)
+    pixels = _rescaled(path, header) if grey else pixel_array(header)
     return Flat(pixels, _spacing_mm(header) if header.get("PixelSpacing") else None)
 
 
@@ -165,8 +151,11 @@ def _check_decoder(path, header):
         )
 
 
-def _rescaled(header):
+def _rescaled(path, header):
     stored = header.pixel_array
+    if stored.shape != (header.Rows, header.Columns):
+        text = f"has pixel data of {stored.shape}, and its header says"
+        raise DataError(path, f"{text} {header.Rows} x {header.Columns}")
     if header.PhotometricInterpretation == "MONOCHROME1":
         # white is lowest: mirror the range of stored values
         bits, signed = header.BitsStored, header.PixelRepresentation

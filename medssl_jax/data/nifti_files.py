@@ -3,34 +3,19 @@
 import gzip
 import io
 import math
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, ImageDataError
-from nibabel.wrapstruct import WrapStructError
 
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.masks import check_shape, classes
 from medssl_jax.data.orient import ACQUIRED
 from medssl_jax.errors import DataError
 
 _MM = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
-_DAMAGED = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    ImageDataError,
-    WrapStructError,
-    ValueError,
-    OverflowError,
-    MemoryError,  # a damaged header asks for any size
-)
 # of the smallest side of a voxel, anywhere in the volume: headers are float32, and some
 # programs round them
 _TOLERANCE = 0.1
@@ -91,7 +76,7 @@ def load(path: Path, channels: int = 1) -> Volume:
     Raises:
       DataError: if the file is damaged, holds something else, or other channels.
     """
-    try:
+    with decoding(path, "NIfTI file"):
         packed = path.read_bytes()
         # all of it at once: gzip's checksum stands at the end
         data = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
@@ -107,8 +92,6 @@ def load(path: Path, channels: int = 1) -> Volume:
         with np.errstate(over="ignore"):  # infinities are found later
             voxels = _native(np.asanyarray(image.dataobj))
         return Volume(voxels.reshape(*image.shape[:3], channels), image.header)
-    except _DAMAGED as error:
-        raise DataError(path, f"is no readable NIfTI file ({error})") from error
 
 
 def load_mask(

@@ -6,19 +6,12 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image, ImageOps
 
-from medssl_jax.data.arrays import DAMAGED
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.masks import check_shape, classes
 from medssl_jax.errors import DataError
 
 _GREY = ("1", "L", "I;16", "I")  # Pillow's modes
 _WHITE = 255
-_DAMAGED = (
-    *DAMAGED,
-    IndexError,
-    ArithmeticError,
-    AttributeError,
-    Image.DecompressionBombError,
-)
 
 
 def load_png_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "r c"]:
@@ -31,12 +24,9 @@ def load_png_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "r c"
         colour, or has a palette: its indices may be the classes, or its colours; as
         `masks.classes`.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            _check_grey(picture, path)
-            values = np.asarray(ImageOps.exif_transpose(picture))
-    except _DAMAGED as error:
-        raise DataError(path, f"is no readable PNG ({error})") from error
+    with decoding(path, "PNG"), Image.open(path, formats=("PNG",)) as picture:
+        _check_grey(picture, path)
+        values = np.asarray(ImageOps.exif_transpose(picture))
     check_shape(values.shape, shape, path)
     if values.dtype == bool:
         return values.astype(np.uint8)

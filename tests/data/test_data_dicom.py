@@ -10,6 +10,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
@@ -188,6 +189,7 @@ def spoil(folder, case):
         "colours": {"SamplesPerPixel": 3},
         "no pixels": {"PixelData": None},
         "short pixels": {"PixelData": b"\0" * 20},
+        "too many pixels": {"Rows": 2},
         "no directions": {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
         "one slice": {},
     }.get(case, {})
@@ -233,8 +235,9 @@ CASES = {
     "no spacing": "PixelSpacing",
     "no directions": "ImageOrientationPatient",
     "no pixels": "PixelData",
-    "short pixels": "damaged",
-    "truncated": "damaged",
+    "short pixels": "no readable DICOM",
+    "too many pixels": "pixel data of .* its header says 2 x 6",
+    "truncated": "no readable DICOM",
     "multi-frame": "multi-frame.*dcm2niix",
     "colours": "3 samples per pixel",
     "compressed": "compressed.*JPEG-LS.*pip install pylibjpeg",
@@ -258,7 +261,7 @@ def test_a_series_that_cannot_be_used_is_named_without_its_header(
         assert secret not in shown + out + err + caplog.text
 
 
-@pytest.mark.parametrize("cut", [0, 100, 140, 200, 330, 500])
+@pytest.mark.parametrize("cut", [0, 100, 140, 154, 200, 330, 500])
 def test_a_truncated_header_is_an_example_of_its_own_that_says_so(tmp_path, cut):
     write(tmp_path / "ct", pixels())
     damaged = tmp_path / "ct/1-000.dcm"
@@ -266,6 +269,20 @@ def test_a_truncated_header_is_an_example_of_its_own_that_says_so(tmp_path, cut)
     source = dicom(root=str(tmp_path))
     assert [source.name(i) for i in range(2)] == ["ct", "ct/1-000.dcm"]
     with pytest.raises(DataError, match="ct/1-000.dcm: "):
+        source[1]
+
+
+def test_a_damaged_deflated_file_is_an_example_of_its_own(tmp_path):
+    write(tmp_path / "ct", pixels())
+    path = tmp_path / "ct/1-000.dcm"
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[:400] + b"\xff" * 40 + raw[440:])
+    source = dicom(root=str(tmp_path))
+    assert [source.name(i) for i in range(2)] == ["ct", "ct/1-000.dcm"]
+    with pytest.raises(DataError, match="ct/1-000.dcm: is no readable DICOM"):
         source[1]
 
 
@@ -305,7 +322,7 @@ def test_a_name_in_a_field_that_is_read_is_not_quoted(tmp_path, capfd, recwarn):
         position = raw.index(b"\x20\x00\x32\x00DS") + 8
         path.write_bytes(raw[:position] + b"Doe^Jane" + raw[position + 8 :])
     source = dicom(root=str(tmp_path))
-    with pytest.raises(DataError, match="damaged") as caught:
+    with pytest.raises(DataError, match="no readable DICOM") as caught:
         source[0]
     shown = "".join(traceback.format_exception(caught.value))
     shown += "".join(str(warning.message) for warning in recwarn)

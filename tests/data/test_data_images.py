@@ -340,7 +340,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, name, rea
         ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
         ({"PixelData": None}, "has no PixelData: no image$"),
-        ({"Rows": 50}, "damaged"),
+        ({"Rows": 50}, "no readable DICOM"),
         ({"PixelSpacing": [0, 0]}, "spacing"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from medssl_jax.data import tree
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import check
 from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED, Examples, Record
 from medssl_jax.errors import ConfigError, DataError
@@ -101,12 +102,8 @@ class _Read:
 
 
 def _gray(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L"))
-    # SyntaxError: Pillow's for some damaged files
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(path, f"is no readable image ({error})") from error
+    with decoding(path, "image"), Image.open(path) as image:
+        return np.asarray(image.convert("L"))
 
 
 def _rows(table, view, findings, marks):

@@ -16,7 +16,8 @@ from pydicom.errors import InvalidDicomError
 from tqdm import tqdm
 
 from medssl_jax.data import tree
-from medssl_jax.data.dicom_slice import DAMAGED, Slice, read_slice
+from medssl_jax.data.decoding import decoding
+from medssl_jax.data.dicom_slice import Slice, read_slice
 from medssl_jax.data.host import check
 from medssl_jax.data.orient import check_orientation, orient
 from medssl_jax.data.source import Examples, Record
@@ -110,16 +111,17 @@ def _find_series(root):
 def _sort(path):
     """Return "slice" with the series it belongs to, or "damaged", or "other"."""
     try:
-        header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
-        uid = header.get_item("SeriesInstanceUID")
-        if "MediaStorageSOPClassUID" in header.file_meta:
-            storage = header.file_meta.MediaStorageSOPClassUID
-            if storage.name != storage and "Image Storage" not in storage.name:
-                return "other", None  # a report, a plan, a segmentation, a directory
-    except InvalidDicomError:
-        return ("damaged" if path.suffix.lower() == ".dcm" else "other"), None
-    except DAMAGED:
-        return "damaged", None
+        with decoding(path, "DICOM file"):
+            header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
+            uid = header.get_item("SeriesInstanceUID")
+            if "MediaStorageSOPClassUID" in header.file_meta:
+                storage = header.file_meta.MediaStorageSOPClassUID
+                if storage.name != storage and "Image Storage" not in storage.name:
+                    return "other", None  # a report, a plan, a segmentation, an index
+    except DataError as error:
+        none = isinstance(error.__cause__, InvalidDicomError)
+        named_so = path.suffix.lower() == ".dcm"
+        return ("other" if none and not named_so else "damaged"), None
     if uid is None or "Rows" not in header:
         return "damaged", None
     return "slice", uid.value  # as stored: parsing could warn, and quote it

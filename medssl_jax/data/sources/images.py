@@ -9,7 +9,7 @@ from absl import logging
 from PIL import Image, ImageOps
 
 from medssl_jax.data import tree
-from medssl_jax.data.arrays import DAMAGED
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_slice import read_flat
 from medssl_jax.data.host import check
 from medssl_jax.data.masks import pair
@@ -145,14 +145,12 @@ def _suffix(name):
 
 
 def _picture(path):
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            return _decoded(image, path)
-    except Image.DecompressionBombError:
-        raise _too_large(path) from None
-    except (*DAMAGED, IndexError, ArithmeticError, AttributeError) as error:
-        reason = f"is no readable PNG or JPEG ({error})"
-        raise DataError(path, reason) from error
+    with decoding(path, "PNG or JPEG"):
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as image:
+                return _decoded(image, path)
+        except Image.DecompressionBombError:
+            raise _too_large(path) from None
 
 
 def _decoded(image, path):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_array
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.texts import Texts
@@ -107,14 +107,10 @@ class Shards(Source):
         shard = bisect.bisect_right(self.ends, i)
         place = i - (self.ends[shard - 1] if shard else 0)
         path, stamp = Path(self.root) / self.files[shard], self.stamp(0)
-        try:
+        with decoding(path, f"shard at example {i}", mend="prepare it again"):
             (packed,) = _reader(str(path), stamp).read([place])
             found = _features(self.root, stamp).deserialize_example_np(packed)
             name, expected = found["name"].decode(), self.names[i]
-        # what ArrayRecord, protobuf and NumPy raise on damaged files
-        except (RuntimeError, ValueError, KeyError, OSError, DecodeError) as error:
-            reason = f"is damaged at example {i} ({error}); prepare it again"
-            raise DataError(path, reason) from error
         if name != expected:
             reason = f"holds {name!r}, not {expected!r}, as example {i}"
             raise DataError(path, f"{reason}; prepare it again")

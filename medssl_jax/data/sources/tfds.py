@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medssl_jax.data import tree
+from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import check
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
@@ -170,15 +171,13 @@ def _columns(folder, split, features):
 
 
 def _decoded(where: str, feature: Any, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (NotImplementedError, ImportError) as error:
-        text = f"{feature} cannot be decoded without TensorFlow"
-        raise DataError(where, f"{text} ({error or type(error).__name__})") from error
-    # what ArrayRecord, Pillow and NumPy raise on damaged files; Pillow's says which
-    # images it cannot decode
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        raise DataError(where, f"{feature} cannot be read: {error}") from error
+    with decoding(where, f"{feature}"):  # Pillow's text says which images it cannot
+        try:
+            return read()
+        except (NotImplementedError, ImportError) as error:
+            said = error or type(error).__name__
+            text = f"{feature} cannot be decoded without TensorFlow ({said})"
+            raise DataError(where, text) from error
 
 
 def _labels(folder, feature, values):
