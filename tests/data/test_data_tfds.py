@@ -169,7 +169,7 @@ def test_a_damaged_record_is_named(folder, tmp_path):
         if "train.array_record" in path.name:
             content[400] ^= 1
         (tmp_path / path.name).write_bytes(content)
-    with pytest.raises(DataError, match="train/000000.*cannot be read"):
+    with pytest.raises(DataError, match="train/000000.*is no readable"):
         open_scans(tmp_path)
-    with pytest.raises(DataError, match="train/000000.*cannot be read"):
+    with pytest.raises(DataError, match="train/000000.*is no readable"):
         open_scans(tmp_path, label="")[0]

@@ -3,6 +3,7 @@
 import bisect
 import functools
 import itertools
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from medssl_jax.errors import ConfigError, DataError
 _OPEN = 256  # files in one process
 # as array_record's own random access has them
 _READER = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 1 << 15}
+# TFDS's modules load one another lazily, under locks beside those of Python's imports:
+# two threads of a worker that import it at once can wait for each other for good
+_IMPORTING = threading.Lock()
 
 
 def shards(*, root: str, split: str) -> "Shards":
@@ -153,9 +157,10 @@ def _reader(path, stamp):
 def _features(root, stamp):
     """Return what TFDS unpacks the records of a folder with."""
     del stamp
-    import tensorflow_datasets  # half a second, where shards are read only
+    with _IMPORTING:
+        import tensorflow_datasets  # half a second, where shards are read only
 
-    return tensorflow_datasets.builder_from_directory(root).info.features
+        return tensorflow_datasets.builder_from_directory(root).info.features
 
 
 def _check_size(path, size):
