@@ -17,8 +17,10 @@ pancreas  Taleb et al. 2020 on the decathlon's Task07: 3D U-Net of 16 to 256 cha
 brats     the same on Task01: four MR channels, three regions that overlap. Not yet run.
 
 init_from is a run, an encoder, or "" for random weights; model is that of the pretraining,
-of any backbone. Cases are judged whole, in the geometry of their files. data.spacing_mm
-resamples first; data.shape is the window that the network sees.
+of any backbone; configs/pretrain_unet.py pretrains the U-Net's encoder. Cases are judged
+whole, in the geometry of their files. data.spacing_mm resamples first; data.shape is the
+window that the network sees. Thick slices are turned in their plane alone:
+views.first.affine.axes="(-2, -1)".
 """
 
 from ml_collections import ConfigDict, config_dict
