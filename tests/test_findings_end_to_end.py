@@ -67,6 +67,7 @@ def test_fine_tuning_tells_each_findings_auc_over_its_known_labels(root, tmp_pat
     assert "mean of 2 findings" in results["headline"]
 
 
+@pytest.mark.slow
 def test_label_efficiency_takes_findings(root, tmp_path):
     config = load("label_efficiency", None)
     with config.unlocked():

@@ -58,6 +58,7 @@ def test_two_processes_equal_two_devices_though_stopped_on_the_way(
     assert (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_two_devices_by_pmap_too(two_devices, tmp_path):
     tiny_run.finish(launch(tmp_path, parallel="pmap"))
     assert_states_agree(tmp_path, two_devices)

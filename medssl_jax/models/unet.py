@@ -1,6 +1,9 @@
 """The encoder half of a U-Net; its decoder is a head."""
 
+import functools
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
@@ -109,4 +112,30 @@ def halved(x: Float[Array, "b *s c"]) -> Float[Array, "b *t c"]:
     padding = [(0, 0, 0), *((0, n % 2, 0) for n in spatial), (0, 0, 0)]
     x = lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), padding)
     pairs = [k for n in x.shape[1:-1] for k in (n // 2, 2)]
-    return x.reshape(b, *pairs, c).max(axis=tuple(range(2, 2 * len(spatial) + 1, 2)))
+    return _maxima(x.reshape(b, *pairs, c), tuple(range(2, 2 * len(spatial) + 1, 2)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _maxima(x, axes):
+    return x.max(axis=axes)
+
+
+def _forward(x, axes):
+    largest = x.max(axis=axes, keepdims=True)
+    return largest.squeeze(axes), (x, largest)
+
+
+def _backward(axes, kept, gradient):
+    """Divide the gradient among the largest, as JAX does, but never by none of them.
+
+    A compiler may make x anew, rounded otherwise, so that nothing equals the maximum:
+    JAX's own gradient is then 0 / 0 (seen with xla_backend_optimization_level=0).
+    """
+    x, largest = kept
+    there = x == largest
+    count = jnp.sum(there, axis=axes, keepdims=True, dtype=x.dtype)
+    share = jnp.expand_dims(gradient, axes) / jnp.maximum(count, 1)
+    return (jnp.where(there, share, 0),)
+
+
+_maxima.defvjp(_forward, _backward)

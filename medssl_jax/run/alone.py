@@ -38,4 +38,5 @@ def alone_in(workdir: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        (workdir / ".lock").unlink(missing_ok=True)  # while it is held: no other's
         lock.release()

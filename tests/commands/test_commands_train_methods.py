@@ -11,6 +11,8 @@ from test_configs import load
 
 from medssl_jax.commands import train
 
+pytestmark = pytest.mark.slow
+
 
 def smallest(config):
     """Shrink what demos have in common: 96 images, two micro-batches to an update."""

@@ -34,5 +34,6 @@ def test_a_second_run_is_refused_and_one_that_is_killed_leaves_no_lock(tmp_path)
 def test_a_run_that_ended_or_failed_leaves_the_folder_free(tmp_path):
     with pytest.raises(ZeroDivisionError), alone_in(tmp_path):
         _ = 1 / 0
+    assert not list(tmp_path.iterdir())
     with alone_in(tmp_path):
         pass

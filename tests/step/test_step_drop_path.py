@@ -24,7 +24,13 @@ def first_step(name, devices):
     return jax.device_get((state.opt_state.acc_grads, metrics))
 
 
-@pytest.mark.parametrize("name", tiny.METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "byol" else pytest.mark.slow)
+        for name in tiny.METHODS
+    ],
+)
 def test_eight_devices_leave_out_what_one_does(name, monkeypatch):
     drawing = functools.partial(resnet, drop_path=0.5, recompute=True)
     monkeypatch.setattr(tiny, "resnet", drawing)

@@ -61,7 +61,9 @@ def rounding(gradient):
 
 
 @every_method
-@pytest.mark.parametrize("kind", ["shard_map", "pmap"])
+@pytest.mark.parametrize(
+    "kind", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)]
+)
 def test_eight_devices_equal_one(name, kind):
     batches = [tiny.batch(seed) for seed in range(2)]
     one, one_metrics = train(name, batches)
