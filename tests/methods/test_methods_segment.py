@@ -23,7 +23,6 @@ def pyramid():
     """Return a backbone without weights: the image and its means over 2, 4, 8 voxels."""
 
     def apply(variables, x, train, keys=None):
-
         del variables, train, keys
         maps = [x]
         for _ in range(3):

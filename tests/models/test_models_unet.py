@@ -9,6 +9,7 @@ import pytest
 from reference.layers_numpy import level, randomised
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models import unet as unet_module
 from medssl_jax.models.unet import halved, unet
 
 
@@ -81,3 +82,11 @@ def test_a_shape_that_cannot_be_is_named(field):
 def test_images_of_another_rank_are_refused():
     with pytest.raises(ConfigError, match=r"model\.ndim is 3, and images have 2 axes"):
         unet(ndim=3, width=2, levels=1).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
+
+
+def test_a_maximum_that_nothing_equals_passes_no_gradient_on():
+    """As where a compiler makes the input anew, with another rounding."""
+    x = jnp.array([[1.0, 2.0], [3.0, 3.0]])
+    largest = jnp.array([[2.0000002], [3.0]])
+    (found,) = unet_module._backward((1,), (x, largest), jnp.array([5.0, 8.0]))
+    np.testing.assert_array_equal(found, [[0, 0], [4, 4]])

@@ -58,9 +58,13 @@ def test_what_is_true_is_outlined_and_what_is_found_is_filled(tmp_path):
     # a line around 8 by 8 voxels, some pixels thick, and nothing within it
     assert 32 * side < near(overlay, BLUE).sum() < 6 * 32 * side
     assert near(overlay, 0.4 * BLUE).sum() < side**2  # rims of the line
+    inside = slice(int(3.5 * side), int(7 * side))  # of the outlined box alone
+    assert not near(overlay[inside, inside], 0.4 * BLUE).any()
     filled = near(overlay, 0.4 * RED).sum() / side**2
     assert filled == pytest.approx(10 * 10, rel=0.1)
     assert near(overlay, RED).sum() < side**2
+    inside = slice(int(11 * side), int(16.5 * side))  # of the filled box alone
+    assert not near(overlay[inside, inside], RED).any()
 
 
 def test_voxels_are_as_high_as_their_spacing_says(tmp_path):
