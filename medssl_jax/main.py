@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 
 import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from medssl_jax import resolve
+from medssl_jax import files, resolve
 from medssl_jax.errors import UserError
 from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
@@ -20,27 +21,45 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run folder; one that exists is gone on with. Default: runs/NAME."
 )
+_EXAMPLE = "python -m medssl_jax.main --config=configs/byol3d.py"
 
 
 def main(_) -> None:
     """Run `medssl_jax.<config.command>.run(config, workdir)`."""
-    for chatty in ("absl", "jax"):  # Orbax logs each step, and what it raises anyway
+    for chatty in ("absl", "jax", "asyncio"):  # Orbax logs what it raises anyway
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    threading.excepthook = _in_a_thread
     try:
         initialize_cluster()
         config = _CONFIG.value
         run = resolve.command(config.command)
         workdir = Path(_WORKDIR.value or f"runs/{config.name}")
-        workdir.mkdir(parents=True, exist_ok=True)
+        with files.writing(workdir):
+            workdir.mkdir(parents=True, exist_ok=True)
         with alone_in(workdir):
             if jax.process_index() == 0:
                 print(f"results: {workdir}", flush=True)
             run(config, workdir)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    except Exception as error:
+        if not (isinstance(error, UserError) or files.is_full(error)):
+            raise  # a bug of ours keeps its traceback
+        print(f"error: {_text(error)}", file=sys.stderr, flush=True)
         if jax.distributed.is_initialized():
             os._exit(1)  # sys.exit would wait minutes for the others, and they for it
         sys.exit(1)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    where = getattr(error, "filename", None) or "the run folder"
+    return f"no room for {where} ({error}): free some space and start again; it goes on"
+
+
+def _in_a_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say nothing where a disk is full: the run meets it too, and says it once."""
+    if not files.is_full(failed.exc_value):
+        threading.__excepthook__(failed)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -7,7 +7,10 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from medssl_jax.errors import ConfigError
+from medssl_jax.ranges import misfit
 
 _COMMANDS = ("medssl_jax.commands", "medssl_jax.protocols")
 
@@ -61,15 +64,15 @@ def call(field: str, function: Callable, settings: Mapping[str, Any]) -> Any:
 
 
 def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that do not fit a function's signature.
+    """Refuse settings that do not fit a function's signature, its types among it.
 
     What a `functools.partial` binds is the code's: no setting replaces it.
 
     Raises:
-      ConfigError: naming the setting that there is not, and those that there are; or
-        the one that is missing.
+      ConfigError: naming the setting that there is not, and those that there are; the
+        one that is missing; or the one whose value is none of its type.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function, eval_str=True).parameters
     bound = getattr(function, "keywords", {})
     called = getattr(function, "func", function).__name__
     known = {
@@ -87,6 +90,44 @@ def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in settings:
             raise ConfigError(f"config.{field}.{name} is missing: {called} needs it")
+    for name, value in settings.items():
+        if name in known:
+            _check_type(f"{field}.{name}", value, known[name].annotation)
+
+
+def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
+    """Refuse, before it can be called, what `named` would for its type alone.
+
+    Raises:
+      ConfigError: if there is no such name; or naming a setting whose value cannot be.
+    """
+    function = factory(package, settings.get("name", ""))
+    known = inspect.signature(function, eval_str=True).parameters
+    for name, value in settings.items():
+        if name in known:
+            _check_type(f"{field}.{name}", value, known[name].annotation)
+
+
+def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
+    """Refuse values of `config` that are none of their types, by dotted name.
+
+    Raises:
+      ConfigError: naming the field that is missing, or whose value cannot be.
+    """
+    for field, annotation in types.items():
+        part = config
+        for name in field.split("."):
+            if name not in part:
+                raise ConfigError(f"config.{field} is missing")
+            part = part[name]
+        _check_type(field, part, annotation)
+
+
+def _check_type(field: str, value: Any, annotation: Any) -> None:
+    if annotation is inspect.Parameter.empty:
+        return
+    if wrong := misfit(value, annotation):
+        raise ConfigError(f"config.{field} is {value!r}: {wrong}")
 
 
 def command(name: str) -> Callable:

@@ -43,6 +43,7 @@ def encoder(folder: Path) -> Path:
     """Write an encoder of the experiment's model, random weights of another seed."""
     network = backbone(MODEL, dtype=jnp.float32, axis_name=None)
     variables = jax.jit(network.init)(jax.random.key(5), jnp.zeros((1, 4, 16, 16, 1)))
-    spec = {"model": MODEL, "view": {}, "host": {}, "provenance": {}}
+    host = {"shape": (4, 16, 16), "spacing_mm": None, "window": "none", "frames": "all"}
+    spec = {"model": MODEL, "view": {}, "host": host, "provenance": {}}
     Encoder(variables, spec).save(folder)
     return folder

@@ -1,6 +1,5 @@
 """A finished run, evaluated again or on another source, without training."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from medssl_jax import files
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols import outcome
@@ -62,10 +62,7 @@ def _config(folder: Path) -> ConfigDict:
         raise DataError(
             folder, "holds no finished training (config.json, results.json)"
         )
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(path, f"is no readable config: {error}") from error
+    found = files.read_json(path)
     if "running" not in found:
         text = "is of a version that had no config.running yet"
         raise DataError(path, f"{text}; evaluate it with that version, or train again")

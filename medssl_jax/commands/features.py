@@ -6,10 +6,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from medssl_jax.data.host import HostTransform
+from medssl_jax import resolve
 from medssl_jax.data.order import roles
 from medssl_jax.data.pipeline import eval_batches
 from medssl_jax.data.source import has_findings
+from medssl_jax.files import write_arrays
+from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved.encoder import load_encoder
 
@@ -20,8 +22,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     Raises:
       UserError: if the encoder or the data cannot be used.
     """
+    resolve.fields(config, {"batch_size": Count})
     encoder = load_encoder(config.init_from)
-    host = HostTransform(**encoder.spec["host"])
+    host = encoder.host
     source = roles.whole(plain(config.data), host.prepare, workdir)
     size = config.batch_size
     batches = tqdm(
@@ -37,5 +40,5 @@ def run(config: ConfigDict, workdir: Path) -> None:
         labels["label_names"] = np.array(source.label_names)
     names = np.array([source.name(i) for i in range(len(source))])
     path = workdir / "features.npz"
-    np.savez(path, features=features, names=names, **labels)
+    write_arrays(path, {"features": features, "names": names, **labels})
     print(f"{features.shape[0]} x {features.shape[1]} features: {path}")

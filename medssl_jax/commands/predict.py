@@ -7,12 +7,14 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from medssl_jax import resolve
 from medssl_jax.data.masks import write_array
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import apply_to_all
 from medssl_jax.evals.predictions import write_predictions
+from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved.predictor import Predictor, load_predictor
 
@@ -27,6 +29,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
       ConfigError: if no model is named.
       DataError: if the model or the data cannot be used.
     """
+    resolve.fields(config, {"batch_size": Count})
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     predictor = load_predictor(config.init_from)

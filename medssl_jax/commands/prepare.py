@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from medssl_jax import resolve
+from medssl_jax import files, resolve
 from medssl_jax.data import settings
 from medssl_jax.data.host import HostTransform, Prepare
 from medssl_jax.data.order.roles import TRAIN
@@ -24,6 +24,7 @@ from medssl_jax.data.shards.write import Kind, Shard, WriteShard, kind_of, note,
 from medssl_jax.data.source import Source
 from medssl_jax.data.workers import begin as begin_worker
 from medssl_jax.errors import ConfigError, DataError, UserError
+from medssl_jax.ranges import Count, Workers
 from medssl_jax.run.provenance import plain
 
 _MOST_SHARDS = 99_999  # of a split: their names have five digits
@@ -42,6 +43,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     if jax.process_index() != 0:
         return
+    resolve.fields(config, {"examples_per_shard": Count, "workers": Workers})
     data = plain(config.data)
     on_error = data.pop("on_error")
     of_host, data = settings.divide(data, HostTransform)
@@ -57,7 +59,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         print(f"{workdir} is whole already")
         return
     begun = {**about, "complete": False, "splits": {}}
-    layout.write_json(workdir / layout.PREPARED, begun)
+    files.write_json(workdir / layout.PREPARED, begun)
     write = WriteShard(sources, prepare, kind, str(workdir), on_error)
     _write_missing(write, shards, config)
     counts = finish(workdir, sources, kind, shards, about)
@@ -101,9 +103,9 @@ def _kind(sources: Mapping[str, Source], prepare: Prepare, on_error: str) -> Kin
 
 def _plan(sources, kind: Kind, prepare: Prepare, size: int) -> list[Shard]:
     largest = max(len(source) for source in sources.values())
-    if size < 1 or -(-largest // size) > _MOST_SHARDS:
+    if -(-largest // size) > _MOST_SHARDS:
         raise ConfigError(
-            f"examples_per_shard {size} is no usable number: {largest} examples need "
+            f"examples_per_shard {size} is too small: {largest} examples need "
             f"{-(-largest // _MOST_SHARDS)} or more for {_MOST_SHARDS} files at most"
         )
     return [

@@ -13,11 +13,12 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from medssl_jax import files
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.report.build import build as build_report
 from medssl_jax.run import provenance
-from medssl_jax.run.checkpoint import Checkpoints
+from medssl_jax.run.checkpoint import Checkpoints, Restored
 from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
 from medssl_jax.run.meter import Meter
@@ -83,12 +84,11 @@ def _initial(this: _Run) -> TrainState:
 
 def _go_on(this: _Run) -> None:
     """Restore, train to the end and evaluate."""
-    began = time.time()
     active = jax.process_index() == 0
     restored = this.saved.restore_newest(_initial(this), this.data)
-    first, state = restored or (0, _initial(this))
+    first, state, progress = restored or Restored(0, _initial(this), {})
     if active:
-        _write_start(this)
+        _write_start(this, first)
         if warning := accumulation_warning(this.task.method, this.task.durations):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
     with (
@@ -100,11 +100,12 @@ def _go_on(this: _Run) -> None:
         ) as logger,
         Interrupt() as interrupt,
     ):
-        meter = Meter(this.task, logger, first, this.config.log_every_steps)
+        every = this.config.log_every_steps
+        meter = Meter(this.task, logger, first, every, progress)
         state = _train(this, first, state, meter, logger, interrupt)
     best = this.saved.restore_best(state)
     if active:
-        _finish(this, best.state, {**meter.counts(), "seconds": time.time() - began})
+        _finish(this, best.state, meter)
     _wait_for_all("finished")
 
 
@@ -140,7 +141,7 @@ def _train(
         stop = interrupt.asked(done)
         if stop or done % every == 0 or done == durations.steps:
             paused_at = meter.pause()
-            _checkpoint(this, done, state, logger)
+            _checkpoint(this, done, state, meter, logger)
             meter.resume(paused_at)
         if stop and done < durations.steps:
             this.saved.wait()
@@ -157,15 +158,18 @@ def _wait_for_all(point: str) -> None:
         multihost_utils.sync_global_devices(point)
 
 
-def _checkpoint(this: _Run, done: int, state: TrainState, logger: Logger) -> None:
+def _checkpoint(
+    this: _Run, done: int, state: TrainState, meter: Meter, logger: Logger
+) -> None:
     scalars = this.task.evaluator.during(*_weights(state))
     if scalars:
         logger.log(done, {"epoch": this.task.durations.epoch(done), **scalars})
     loss = scalars.get("validation_loss")
-    this.saved.save(done, this.on.to_global(state), this.data, loss)
+    at = this.on.to_global(state)
+    this.saved.save(done, at, this.data, loss, meter.progress())
 
 
-def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
+def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
     """Export and evaluate, write the report, say where it is."""
     weights = _weights(state)
     variables = this.task.method.encoder(*weights)
@@ -176,8 +180,8 @@ def _finish(this: _Run, state: TrainState, outcome: dict) -> None:
         spec["label_names"] = this.task.sources[TRAIN].label_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
-    provenance.write(this.workdir / "results.json", results)
-    provenance.finish(this.workdir / "run.json", variables["params"], **outcome)
+    files.write_json(this.workdir / "results.json", results)
+    provenance.finish(this.workdir / "run.json", variables["params"], **meter.outcome())
     report = build_report(this.workdir)
     for table in results.get("tables", []):
         print(f"\n{provenance.text_table(table)}")
@@ -188,12 +192,15 @@ def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
     return local_copy(state.params), local_copy(state.aux)
 
 
-def _write_start(this: _Run) -> None:
-    provenance.write(this.workdir / "config.json", provenance.plain(this.config))
+def _write_start(this: _Run, first: int) -> None:
+    files.write_json(this.workdir / "config.json", provenance.plain(this.config))
     description = provenance.describe(
         this.config, this.task.sources, this.task.durations
     )
-    provenance.write(this.workdir / "run.json", description)
+    path = this.workdir / "run.json"
+    if first and path.exists():  # it goes on
+        description["started"] = files.read_json(path)["started"]
+    files.write_json(path, description)
 
 
 def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
@@ -219,4 +226,4 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
         if view.ndim == ndim + 1:  # several of one kind
             each = np.moveaxis(np.asarray(view), 1, 0)
             views |= {f"{name} {i}": one for i, one in enumerate(each, 1)}
-    np.savez_compressed(this.workdir / "views.npz", source=shown["image"], **views)
+    files.write_arrays(this.workdir / "views.npz", {"source": shown["image"], **views})

@@ -1,8 +1,6 @@
 """Prepared images kept on disk, so that each is decoded once."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 from medssl_jax.data.arrays import load_array
 from medssl_jax.data.source import TARGETS, Record, Source, Wrapper
 from medssl_jax.errors import DataError, UserError
+from medssl_jax.files import write_whole
 
 FORMAT = "1"  # raise it when the same settings come to mean other arrays
 
@@ -74,17 +73,12 @@ def _write(path: Path, image: np.ndarray) -> None:
       UserError: if the folder cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-        try:
-            with open(handle, "wb") as file:
-                np.save(file, image, allow_pickle=False)
-            os.replace(unfinished, path)
-        except BaseException:
-            os.unlink(unfinished)
-            raise
-    except OSError as error:
-        raise UserError(
-            f"{path.parent}: cannot keep prepared images ({error.strerror}); make room "
-            "there, or set data.cache to another folder or to ''"
-        ) from error
+        write_whole(path, lambda draft: _save(draft, image))
+    except UserError as error:
+        text = "set data.cache to another folder, or to ''"
+        raise UserError(f"{error}; or {text}") from error
+
+
+def _save(path: Path, image: np.ndarray) -> None:
+    with path.open("wb") as file:  # a path would be given another ending
+        np.save(file, image, allow_pickle=False)

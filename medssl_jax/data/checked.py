@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from medssl_jax.data.source import Source, Subset
 from medssl_jax.errors import DataError
+from medssl_jax.files import inert, write_csv
 
 _COLUMNS = ("name", "reason", "source")
 
@@ -30,9 +30,10 @@ def skip_unusable(source: Source, report_csv: str | Path) -> Subset:
     if not mine:
         mine = _read_all(source, identity)
         others = [row for row in _read(path) if row["source"] != identity]
-        _write(path, others + mine)
+        rows = [[row[column] for column in _COLUMNS] for row in others + mine]
+        write_csv(path, _COLUMNS, rows)
     skipped = {row["name"] for row in mine if row["name"]}
-    usable = [i for i in range(len(source)) if source.name(i) not in skipped]
+    usable = [i for i in range(len(source)) if inert(source.name(i)) not in skipped]
     if not usable:
         first = next(row["reason"] for row in mine if row["name"])
         raise DataError(path, f"no example is usable; the first one {first}")
@@ -68,13 +69,3 @@ def _read(path):
             text = "is no report of skipped examples; delete it to have them read anew"
             raise DataError(path, text)
         return list(reader)
-
-
-def _write(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(unfinished, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, path)

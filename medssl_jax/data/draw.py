@@ -49,21 +49,16 @@ class Draw:
         if self.frames not in _FRAMES:
             text = f"data.frames {self.frames!r} is not known"
             raise ConfigError(f"{text}; known: {', '.join(_FRAMES)}")
-        if len(self.shape) not in (2, 3) or not all(n > 0 for n in self.shape):
+        if len(self.shape) not in (2, 3):
             raise ConfigError(f"data.shape {self.shape} is no shape of 2 or 3 axes")
         if len(self.shape) == 2 and self.frames != "all":
             text = f"data.frames {self.frames!r} needs volumes; data.shape is"
             raise ConfigError(f"{text} {self.shape}: use 'all'")
-        if not 0 <= self.foreground <= 1:
-            text = f"data.foreground {self.foreground} is not within 0 and 1"
-            raise ConfigError(f"{text}: it is a share of the crops")
         if self.foreground and self.frames != "all":
             raise ConfigError(
                 f"data.foreground {self.foreground} chooses a place along every axis, "
                 f"and data.frames {self.frames!r} draws frames: use 'all'"
             )
-        if self.most_boxes < 0:
-            raise ConfigError(f"data.most_boxes is {self.most_boxes}; use 0 or more")
 
     def __call__(self, record: Record, rng: np.random.Generator | None) -> Record:
         """Return the clip, with `repeated_frames`, their number, and `padding`, its share.

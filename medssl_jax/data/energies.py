@@ -1,8 +1,6 @@
 """Reference energies of the view `energy_bands`: measured once, kept with the run."""
 
-import json
 import math
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tqdm import tqdm
 from medssl_jax.data.pipeline import DrawRecord
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.files import read_json, write_json
 from medssl_jax.step.state import to_unit
 from medssl_jax.views import bands
 from medssl_jax.views.arguments import Axes, axes_from_right
@@ -24,6 +23,7 @@ Filters = tuple[tuple[float, ...], tuple[int, ...]]  # sigmas, axes
 
 _VIEW = "energy_bands"
 _FILE = "energies.json"
+_ANEW = "delete it to have them measured anew"
 
 
 def reference_energies(
@@ -131,7 +131,7 @@ def _known(path: Path, wanted: Sequence[Filters], measure: Callable):
             mean, std = measure(sigmas=sigmas, axes=axes)
             filters = {"sigmas": sigmas, "axes": axes}
             entries.append(filters | {"mean": _rounded(mean), "std": _rounded(std)})
-        _write(path, {"energies": entries})
+        write_json(path, {"energies": entries})
     known = _read(path)
     for sigmas, axes in wanted:
         if (sigmas, axes) not in known:
@@ -147,12 +147,10 @@ def _known(path: Path, wanted: Sequence[Filters], measure: Callable):
 
 def _read(path: Path) -> dict[Filters, tuple[Energies, Energies]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["energies"]
-        return dict(map(_entry, entries))
-    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
+        return dict(map(_entry, read_json(path, _ANEW)["energies"]))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         text = f"is no readable record of reference energies ({error!r})"
-        text += "; delete it to have them measured anew"
-        raise DataError(path, text) from error
+        raise DataError(path, f"{text}; {_ANEW}") from error
 
 
 def _entry(entry: Mapping[str, Any]) -> tuple[Filters, tuple[Energies, Energies]]:
@@ -168,11 +166,3 @@ def _entry(entry: Mapping[str, Any]) -> tuple[Filters, tuple[Energies, Energies]
 def _rounded(energies: Energies) -> list[float]:
     # to digits in which the processes of a run agree, whatever device measured
     return [float(f"{x:.6g}") for x in energies]
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all; processes of a run may do so at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-    draft.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    draft.replace(path)

@@ -10,6 +10,7 @@ from medssl_jax.data.resample import resample, resample_nearest
 from medssl_jax.data.resize import check_size, resize, resize_nearest
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.ranges import Count, Finite, Natural, Ndim, Positive, Share
 
 _WINDOWS = ("none", "percentiles", "hu")
 _MAX_CHANNELS = 4
@@ -67,12 +68,12 @@ class Prepare:
         where it has another aspect; None: `Draw` crops from the pixels as they are.
     """
 
-    ndim: int
-    spacing_mm: tuple[float | None, ...] | None
+    ndim: Ndim
+    spacing_mm: tuple[Positive | None, ...] | None
     window: str
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    window_hu: tuple[float, float] | None = None
-    resize: tuple[int, ...] | None = None
+    percentiles: tuple[Finite, Finite] = (0.5, 99.5)
+    window_hu: tuple[Finite, Finite] | None = None
+    resize: tuple[Count, ...] | None = None
 
     def __post_init__(self):
         _check_known("window", self.window, _WINDOWS)
@@ -84,11 +85,9 @@ class Prepare:
             if not low < high:
                 text = f"data.window 'hu' with data.window_hu {self.window_hu}"
                 raise ConfigError(f"{text}: set it to (low, high)")
-        if self.spacing_mm is not None:
-            right = all(mm is None or mm > 0 for mm in self.spacing_mm)
-            if len(self.spacing_mm) != self.ndim or not right:
-                text = f"data.spacing_mm {self.spacing_mm} is not one positive number"
-                raise ConfigError(f"{text} for each of {self.ndim} axes")
+        if self.spacing_mm is not None and len(self.spacing_mm) != self.ndim:
+            text = f"data.spacing_mm {self.spacing_mm} is not one number"
+            raise ConfigError(f"{text} for each of {self.ndim} axes")
         if self.resize is not None:
             check_size(self.resize)
             if self.spacing_mm is not None:
@@ -165,15 +164,15 @@ class Prepare:
 class HostTransform:
     """`Prepare`, then `Draw`: their attributes, one call."""
 
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float | None, ...] | None
+    shape: tuple[Count, ...]
+    spacing_mm: tuple[Positive | None, ...] | None
     window: str
     frames: str
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    window_hu: tuple[float, float] | None = None
-    resize: tuple[int, ...] | None = None
-    foreground: float = 0.0
-    most_boxes: int = 0
+    percentiles: tuple[Finite, Finite] = (0.5, 99.5)
+    window_hu: tuple[Finite, Finite] | None = None
+    resize: tuple[Count, ...] | None = None
+    foreground: Share = 0.0
+    most_boxes: Natural = 0
 
     def __post_init__(self):
         _ = self.draw, self.prepare  # which check their settings

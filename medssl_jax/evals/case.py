@@ -1,6 +1,5 @@
 """The table of segmented cases, and what is measured of each."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from medssl_jax.evals.overlap import dice_of
+from medssl_jax.files import write_csv
 
 
 class Case(NamedTuple):
@@ -47,11 +47,10 @@ def write_cases(path: Path, cases: Sequence[Case], names: Sequence[str]) -> None
     has the structure, inf where one of them lacks it.
     """
     kinds = ("dice", "hd95_mm", "nsd")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = [f"{kind} {name}" for name in names for kind in kinds]
-        writer.writerow(["name", "patient", *columns])
-        for case in cases:
-            measured = np.stack([getattr(case, kind) for kind in kinds], axis=1)
-            cells = ["" if np.isnan(x) else f"{x:.6g}" for x in measured.ravel()]
-            writer.writerow([case.name, case.patient, *cells])
+    rows = []
+    for case in cases:
+        measured = np.stack([getattr(case, kind) for kind in kinds], axis=1)
+        cells = ["" if np.isnan(x) else f"{x:.6g}" for x in measured.ravel()]
+        rows.append([case.name, case.patient, *cells])
+    columns = [f"{kind} {name}" for name in names for kind in kinds]
+    write_csv(path, ["name", "patient", *columns], rows)

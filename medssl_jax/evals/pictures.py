@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medssl_jax.evals.whole import Segmented
+from medssl_jax.files import write_arrays
 
 KINDS = ("worst", "middle", "best")
 _SLICES = 3  # of a volume
@@ -63,7 +64,7 @@ class Pictures:
             for field, value in shown._asdict().items()
         }
         names = np.array(self._structures, str)
-        np.savez_compressed(path, structures=names, **arrays)
+        write_arrays(path, {"structures": names, **arrays})
 
 
 def _places(truth, found, ndim):

@@ -1,6 +1,5 @@
 """The table of a classifier's predictions, example by example."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from medssl_jax.data.source import UNLABELLED, Source
+from medssl_jax.files import write_csv
 
 
 def write_predictions(
@@ -36,10 +36,9 @@ def write_predictions(
         known, labels = [], np.empty((len(source), 0), int)
     else:
         labels = np.asarray(source.labels).reshape(len(source), -1)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "patient", *known, *scored])
-        for i, row in enumerate(p):
-            marks = ["" if mark == UNLABELLED else mark for mark in labels[i].tolist()]
-            written = [f"{value:.6g}" for value in row]
-            writer.writerow([source.name(i), patients[i], *marks, *written])
+    rows = []
+    for i, row in enumerate(p):
+        marks = ["" if mark == UNLABELLED else mark for mark in labels[i].tolist()]
+        written = [f"{value:.6g}" for value in row]
+        rows.append([source.name(i), patients[i], *marks, *written])
+    write_csv(path, ["name", "patient", *known, *scored], rows)

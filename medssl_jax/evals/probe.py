@@ -21,12 +21,14 @@ from medssl_jax.evals.knn import weighted_knn
 from medssl_jax.evals.label_checks import check_alike
 from medssl_jax.evals.linear import linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
+from medssl_jax.files import write_arrays
+from medssl_jax.ranges import Count, Positive
 from medssl_jax.saved.encoder import Encoder
 
 _MOST = 2048  # training examples that stand for all: a spread needs no more
 
 
-def probe(context: Context, *, neighbours: int, temperature: float) -> Evaluator:
+def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Evaluator:
     """Build linear probe, weighted kNN and collapse measures on frozen features.
 
     Both encoders get the same examples, folds and resamples. The classifiers learn
@@ -99,7 +101,7 @@ def _save_embeddings(features, source: Source, context: Context) -> None:
     if has_findings(source):
         names = {"label_names": np.array(source.label_names)}
     path = context.workdir / "embeddings.npz"
-    np.savez(path, labels=labels, **names, **features)
+    write_arrays(path, {"labels": labels, **names, **features})
 
 
 def _collapse(features) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from medssl_jax.evals.pictures import Pictures
 from medssl_jax.evals.segment_tables import results
 from medssl_jax.evals.surface import hd95_and_nsd
 from medssl_jax.evals.whole import Segmented, Whole, names_of
+from medssl_jax.ranges import Natural, NotNegative, Part
 
 MASKS = "masks"  # the folder of what was found
 
@@ -20,9 +21,9 @@ MASKS = "masks"  # the folder of what was found
 def segment(
     context: Context,
     *,
-    step: float,
-    mirror: Sequence[int],
-    tolerance_mm: float,
+    step: Part,
+    mirror: Sequence[Natural],
+    tolerance_mm: NotNegative,
 ) -> Evaluator:
     """Build validation by Dice, and the test with surfaces, masks and pictures.
 

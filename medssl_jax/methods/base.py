@@ -1,6 +1,5 @@
 """What a training task is: pure functions, in the style of optax."""
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -10,9 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from medssl_jax.errors import ConfigError
 from medssl_jax.models.network import Network
-from medssl_jax.optim.durations import Durations
 
 Params = PyTree
 Aux = Mapping[str, Any]
@@ -123,17 +120,6 @@ def train_from(
         lambda: network.apply(lax.stop_gradient(variables), x, False),
         lambda: network.apply(variables, x, True, keys),
     )
-
-
-def frozen_for(durations: Durations, epochs: float) -> int:
-    """Return the updates that `config.method.frozen_epochs` means.
-
-    Raises:
-      ConfigError: unless it is a number of epochs, 0 or more.
-    """
-    if not 0 <= epochs < math.inf:
-        raise ConfigError(f"config.method.frozen_epochs is {epochs}; use 0 or more")
-    return durations.to_updates(epochs)
 
 
 def spread(z: Float[Array, "v b d"], axis_name: str | None) -> Float[Array, ""]:

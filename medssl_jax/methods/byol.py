@@ -13,6 +13,7 @@ from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.schedules import byol_tau
+from medssl_jax.ranges import Count, Share
 from medssl_jax.views.compose import View
 
 
@@ -23,9 +24,9 @@ def byol(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    hidden_size: int,
-    output_size: int,
-    base_tau: float,
+    hidden_size: Count,
+    output_size: Count,
+    base_tau: Share,
 ) -> base.Method:
     """Build BYOL over a backbone of any rank.
 

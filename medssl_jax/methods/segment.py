@@ -15,6 +15,7 @@ from medssl_jax.methods import base
 from medssl_jax.models.network import Network
 from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import Natural, NotNegative
 from medssl_jax.views.compose import View
 from medssl_jax.views.placed import mask_through
 
@@ -26,14 +27,14 @@ def segment(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    classes: int = 0,
-    regions: int = 0,
-    dice: float,
-    cross_entropy: float,
+    classes: Natural = 0,
+    regions: Natural = 0,
+    dice: NotNegative,
+    cross_entropy: NotNegative,
     background: bool,
     over_batch: bool,
     deep_supervision: bool,
-    frozen_epochs: float = 0.0,
+    frozen_epochs: NotNegative = 0.0,
 ) -> base.Method:
     """Build a backbone with a U-Net's decoder, trained by Dice and cross-entropy.
 
@@ -58,18 +59,17 @@ def segment(
         batch statistics stay as they are.
 
     Raises:
-      ConfigError: unless one of classes and regions is given; if both weights are 0,
-        or one is negative.
+      ConfigError: unless one of classes and regions is given; or if both weights are 0.
 
     Source: Taleb et al. 2020, arXiv:2006.03829: Dice, the encoder frozen at first.
     """
     target = _target(classes, regions)
-    if min(dice, cross_entropy) < 0 or dice + cross_entropy == 0:
+    if dice + cross_entropy == 0:
         raise ConfigError(
-            f"method.dice {dice} and method.cross_entropy {cross_entropy} are weights of "
-            "losses: use 0 or more, and not 0 for both"
+            "config.method.dice and config.method.cross_entropy are weights of losses, "
+            "and both are 0"
         )
-    frozen = base.frozen_for(durations, frozen_epochs)
+    frozen = durations.to_updates(frozen_epochs)
     head = decoder(
         outputs=target.outputs, deep=deep_supervision, dtype=dtype, axis_name=axis_name
     )

@@ -12,6 +12,7 @@ from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import Count, Positive
 from medssl_jax.views.compose import View
 
 
@@ -22,10 +23,10 @@ def simclr(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    hidden_size: int,
-    output_size: int,
-    layers: int,
-    temperature: float,
+    hidden_size: Count,
+    output_size: Count,
+    layers: Count,
+    temperature: Positive,
 ) -> base.Method:
     """Build SimCLR over a backbone of any rank; MICLe where examples have a `partner`.
 
@@ -47,17 +48,12 @@ def simclr(
       temperature: divides cosines in the loss.
 
     Raises:
-      ConfigError: if `layers` or `temperature` cannot be used; from `loss`, if there is
-        but one example.
+      ConfigError: from `loss`, if there is but one example.
 
     Source: SimCLR, arXiv:2002.05709; MICLe, arXiv:2101.05224, algorithm 1.
     """
     backbone = pooled(backbone)
     del durations
-    if layers < 1:
-        raise ConfigError(f"method.layers is {layers}; use 2 (SimCLR) or 3 (SimCLR v2)")
-    if temperature <= 0:
-        raise ConfigError(f"method.temperature is {temperature}; use a positive number")
     projector = heads.mlp(
         hidden_sizes=(hidden_size,) * (layers - 1),
         output_size=output_size,

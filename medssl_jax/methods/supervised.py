@@ -9,6 +9,7 @@ from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import Natural, NotNegative
 from medssl_jax.views.compose import View
 
 
@@ -19,9 +20,9 @@ def supervised(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    classes: int = 0,
-    findings: int = 0,
-    frozen_epochs: float = 0.0,
+    classes: Natural = 0,
+    findings: Natural = 0,
+    frozen_epochs: NotNegative = 0.0,
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 
@@ -39,12 +40,11 @@ def supervised(
         batch statistics stay as they are.
 
     Raises:
-      ConfigError: unless one of classes and findings is given, or if frozen_epochs is
-        negative.
+      ConfigError: unless one of classes and findings is given.
     """
     backbone = pooled(backbone)
     del axis_name
-    frozen = base.frozen_for(durations, frozen_epochs)
+    frozen = durations.to_updates(frozen_epochs)
     labels = label_loss(classes=classes, findings=findings)
     head = heads.linear(output_size=labels.outputs, dtype=dtype)
 

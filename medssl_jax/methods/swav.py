@@ -1,6 +1,5 @@
 """SwAV: predict from one crop of an image which prototypes another is assigned to."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -18,6 +17,7 @@ from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import Count, Natural, NotNegative, Positive
 from medssl_jax.views.compose import View
 
 ASSIGNED = "assigned"  # the crops that get codes
@@ -31,21 +31,21 @@ def swav(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    hidden_size: int,
-    output_size: int,
-    crops: Mapping[str, int],
-    prototypes: int,
-    temperature: float,
-    epsilon: float,
-    iterations: int,
-    frozen_updates: int,
-    queue_length: int,
-    queue_from_epoch: float,
+    hidden_size: Count,
+    output_size: Count,
+    crops: Mapping[str, Count],
+    prototypes: Count,
+    temperature: Positive,
+    epsilon: Positive,
+    iterations: Count,
+    frozen_updates: Natural,
+    queue_length: Natural,
+    queue_from_epoch: NotNegative,
     modalities: Sequence[str] = (),
-    alpha: float = 1.0,
-    beta: float = 0.0,
-    classes: int = 0,
-    findings: int = 0,
+    alpha: NotNegative = 1.0,
+    beta: NotNegative = 0.0,
+    classes: Natural = 0,
+    findings: Natural = 0,
 ) -> base.Method:
     """Build SwAV; each modality has prototypes, a Sinkhorn problem and a queue.
 
@@ -86,7 +86,7 @@ def swav(
     Source: SwAV, arXiv:2006.09882; arXiv:2201.01283, eq. 4 and 7 and table I.
     """
     backbone = pooled(backbone)
-    _check(prototypes, crops, views, temperature, epsilon, queue_length)
+    _check(prototypes, crops, views)
     kinds = sorted(crops, key=lambda kind: (kind != ASSIGNED, kind))
     codes_of = crops[ASSIGNED]
     names = tuple(modalities) or _POOLED
@@ -256,7 +256,7 @@ def swav(
     )
 
 
-def _check(prototypes, crops, views, temperature, epsilon, queue_length):
+def _check(prototypes, crops, views):
     if prototypes < 2:
         raise ConfigError(f"method.prototypes is {prototypes}; use 2 or more")
     if crops.get(ASSIGNED, 0) < 2:
@@ -264,18 +264,11 @@ def _check(prototypes, crops, views, temperature, epsilon, queue_length):
             f"method.crops is {dict(crops)}; it takes two or more crops called "
             f"{ASSIGNED!r}, each predicts the codes of the other"
         )
-    for kind, count in crops.items():
+    for kind in crops:
         if kind not in views:
             raise ConfigError(
                 f"method.crops has {kind!r}, and config.views has no view of that name"
             )
-        if count < 1:
-            raise ConfigError(f"method.crops.{kind} is {count}; use 1 or more")
-    for field, value in (("temperature", temperature), ("epsilon", epsilon)):
-        if not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"method.{field} is {value}; use a positive number")
-    if queue_length < 0:
-        raise ConfigError(f"method.queue_length is {queue_length}; 0 is no queue")
 
 
 def _devices(axis_name: str | None) -> int:

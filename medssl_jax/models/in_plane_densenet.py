@@ -13,16 +13,17 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.ranges import Count, Natural, Ndim
 
 
 def in_plane_densenet(
     *,
-    ndim: int,
-    blocks: Sequence[int],
-    in_plane_blocks: int,
-    initial_features: int,
-    growth: int,
-    features: int,
+    ndim: Ndim,
+    blocks: Sequence[Count],
+    in_plane_blocks: Natural,
+    initial_features: Count,
+    growth: Count,
+    features: Count,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
 ) -> Network:

@@ -13,19 +13,20 @@ from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.stochastic_depth import branch_kept, rates
+from medssl_jax.ranges import Count, Decay, Ndim
 
 
 def resnet(
     *,
-    ndim: int,
-    layers: Sequence[int],
+    ndim: Ndim,
+    layers: Sequence[Count],
     block: str,
-    width: int,
+    width: Count,
     stem: str,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
     recompute: bool = False,
-    drop_path: float = 0.0,
+    drop_path: Decay = 0.0,
 ) -> Network:
     """Return the encoder (b, *s, c) -> Features, without head.
 

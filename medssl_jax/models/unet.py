@@ -13,13 +13,14 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.ranges import Count, Ndim
 
 
 def unet(
     *,
-    ndim: int,
-    width: int,
-    levels: int,
+    ndim: Ndim,
+    width: Count,
+    levels: Count,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
     recompute: bool = False,
@@ -38,15 +39,8 @@ def unet(
       axis_name: mapped axis over which batch statistics are averaged.
       recompute: keep of a level only its input, and compute it anew for the gradient.
 
-    Raises:
-      ConfigError: if there is no level.
-
     Source: arXiv:1606.06650 with the widths of Taleb et al. 2020, arXiv:2006.03829.
     """
-    if levels < 1 or width < 1:
-        raise ConfigError(
-            f"model.levels {levels} and model.width {width}: use 1 or more of each"
-        )
     return pure(_Encoder(ndim, width, levels, dtype, axis_name, recompute))
 
 

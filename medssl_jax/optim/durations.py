@@ -19,15 +19,13 @@ class Durations:
     epochs: float
 
     def __post_init__(self):
-        if self.micro_batch_size < 1 or self.batch_size % self.micro_batch_size:
+        if self.batch_size % self.micro_batch_size:
             raise ConfigError(
                 f"batch_size {self.batch_size} is not divisible by micro_batch_size "
                 f"{self.micro_batch_size}; use a multiple of it"
             )
         if self.examples < 1:
             raise ConfigError("the training source has no examples")
-        if self.epochs <= 0:
-            raise ConfigError(f"train_epochs is {self.epochs}; use a positive number")
 
     @property
     def accumulation(self) -> int:

@@ -14,14 +14,15 @@ from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.frozen import frozen_until, only_moving
 from medssl_jax.optim.schedules import Schedule
+from medssl_jax.ranges import Decay, NotNegative
 
 
 def lars(
     learning_rate: float | Schedule,
     *,
     weight_decay: float | Schedule,
-    momentum: float,
-    trust_coefficient: float,
+    momentum: Decay,
+    trust_coefficient: NotNegative,
     mask: PyTree | Callable[[PyTree], PyTree],
     lr_after_momentum: bool,
 ) -> optax.GradientTransformation:
@@ -62,8 +63,8 @@ def larc(
     learning_rate: float | Schedule,
     *,
     weight_decay: float | Schedule,
-    momentum: float,
-    trust_coefficient: float,
+    momentum: Decay,
+    trust_coefficient: NotNegative,
 ) -> optax.GradientTransformation:
     """Build SGD with heavy-ball momentum in LARC, without clipping, for all parameters.
 
@@ -105,7 +106,7 @@ def larc(
 
 
 def adam(
-    learning_rate: float | Schedule, *, b1: float, b2: float
+    learning_rate: float | Schedule, *, b1: Decay, b2: Decay
 ) -> optax.GradientTransformation:
     """Build Adam without weight decay (arXiv:1412.6980)."""
     return optax.adam(learning_rate, b1=b1, b2=b2)
@@ -114,8 +115,8 @@ def adam(
 def adamw(
     learning_rate: float | Schedule,
     *,
-    b1: float,
-    b2: float,
+    b1: Decay,
+    b2: Decay,
     weight_decay: float | Schedule,
 ) -> optax.GradientTransformation:
     """Build Adam with decoupled decay of kernels alone (arXiv:1711.05101)."""
@@ -128,7 +129,7 @@ def sgd(
     learning_rate: float | Schedule,
     *,
     weight_decay: float | Schedule,
-    momentum: float,
+    momentum: Decay,
     nesterov: bool,
     mask: PyTree | Callable[[PyTree], PyTree],
 ) -> optax.GradientTransformation:
@@ -161,7 +162,7 @@ def optimizer(
     *,
     name: str,
     frozen: Mapping[str, int] | None = None,
-    clip_norm: float | None = None,
+    clip_norm: NotNegative | None = None,
     **settings,
 ) -> optax.MultiSteps:
     """Build the optimizer `name` with accumulation over micro-batches.
@@ -196,10 +197,10 @@ def optimizer(
             f"optimizer.name {name!r} is unknown; known: {', '.join(sorted(known))}"
         )
     make_one = functools.partial(known[name], learning_rate)
-    resolve.check("optimizer", make_one, settings)
     if "weight_decay" in settings:
         decay = schedules.weight_decay(durations, settings["weight_decay"])
         settings["weight_decay"] = decay
+    resolve.check("optimizer", make_one, settings)
 
     def make(updates):
         ahead = {field: _ahead(setting, updates) for field, setting in settings.items()}
@@ -208,9 +209,8 @@ def optimizer(
     frozen = frozen or {}
     tx = frozen_until(make, frozen)
     if clip_norm:
-        length = schedules.not_negative("config.optimizer.clip_norm", clip_norm)
         # what does not move must not shorten what does
-        tx = optax.chain(only_moving(frozen), optax.clip_by_global_norm(length), tx)
+        tx = optax.chain(only_moving(frozen), optax.clip_by_global_norm(clip_norm), tx)
     return optax.MultiSteps(
         tx,
         every_k_schedule=durations.accumulation,

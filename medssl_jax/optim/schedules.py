@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import optax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from medssl_jax import resolve
 from medssl_jax.errors import ConfigError
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import NotNegative, Share
 
 Schedule = Callable[..., Float[Array, ""] | float]
 
@@ -57,7 +58,12 @@ def not_negative(field: str, number: float) -> float:
 
 
 def schedule(
-    durations: Durations, *, name: str, peak: float, scaling: str = "none", **settings
+    durations: Durations,
+    *,
+    name: str,
+    peak: NotNegative,
+    scaling: str = "none",
+    **settings,
 ) -> Schedule:
     """Build the learning-rate schedule `name` over optimizer updates.
 
@@ -94,7 +100,9 @@ def schedule(
     return resolve.call("schedule", make, rates | settings)
 
 
-def _cosine(durations: Durations, *, peak: float, warmup_epochs: float) -> Schedule:
+def _cosine(
+    durations: Durations, *, peak: NotNegative, warmup_epochs: NotNegative
+) -> Schedule:
     """Rise linearly from 0 to `peak`, then fall to 0 along half a cosine."""
     return warmup_cosine(peak, durations.to_updates(warmup_epochs), durations.updates)
 
@@ -113,10 +121,10 @@ def warmup_cosine(peak: float, warmup_updates: int, updates: int) -> Schedule:
 def _swav(
     durations: Durations,
     *,
-    peak: float,
-    start: float,
-    end: float,
-    warmup_epochs: float,
+    peak: NotNegative,
+    start: NotNegative,
+    end: NotNegative,
+    warmup_epochs: NotNegative,
 ) -> Schedule:
     """Rise linearly from `start` to `peak`, then fall to `end` along half a cosine.
 
@@ -142,14 +150,16 @@ def _check_fits(warmup_updates: int, updates: int) -> None:
 
 
 def _multistep(
-    durations: Durations, *, peak: float, factor: float, at: tuple[float, ...]
+    durations: Durations, *, peak: NotNegative, factor: NotNegative, at: Sequence[Share]
 ) -> Schedule:
     """Multiply by `factor` at each fraction of the training in `at`."""
     boundaries = {round(fraction * durations.updates): factor for fraction in at}
     return optax.piecewise_constant_schedule(peak, boundaries)
 
 
-def _per_epoch(durations: Durations, *, peak: float, factor: float) -> Schedule:
+def _per_epoch(
+    durations: Durations, *, peak: NotNegative, factor: NotNegative
+) -> Schedule:
     """Multiply by `factor` after every epoch."""
     return optax.exponential_decay(
         peak, durations.updates_per_epoch, factor, staircase=True

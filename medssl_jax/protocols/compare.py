@@ -10,11 +10,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from medssl_jax import resolve
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import outcome
 from medssl_jax.protocols.cases import Cases, Measure, aligned, difference_of
 from medssl_jax.protocols.tested import read_cases
+from medssl_jax.ranges import Seed
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -25,6 +27,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
       DataError: if one was not tested, or on other examples than the first.
     """
     began = time.time()
+    resolve.fields(config, {"seed": Seed, "runs": Sequence[str]})
     folders = [Path(folder) for folder in config.runs]
     if len(set(folders)) < 2 or len(set(folders)) < len(folders):
         given = ", ".join(map(str, folders)) or "none"

@@ -1,7 +1,6 @@
 """An experiment inside a protocol: a run in a folder of its own, done once."""
 
 import importlib.util
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from medssl_jax import files, resolve
 from medssl_jax.commands import train
 from medssl_jax.errors import ConfigError, Diverged
+from medssl_jax.ranges import Count
 from medssl_jax.run import provenance
 from medssl_jax.run.checkpoint import check_same_config
 
@@ -64,8 +65,7 @@ def prepare(config: ConfigDict, workdir: Path) -> ConfigDict:
         once.
     """
     experiment = config.experiment
-    if config.repeats < 1:
-        raise ConfigError(f"config.repeats is {config.repeats}; use 1 or more")
+    resolve.fields(config, {"repeats": Count})
     if experiment.command != "train":
         raise ConfigError(f"config.experiment is no training: {experiment.command}")
     if jax.config.jax_compilation_cache_dir is None:
@@ -103,9 +103,9 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
         outcome = {"headline": f"Diverged: {error}", "diverged": str(error)}
         if jax.process_index() == 0:
             print(outcome["headline"], flush=True)
-            provenance.write(folder / _RESULTS, outcome)
+            files.write_json(folder / _RESULTS, outcome)
         return outcome
-    return _json(folder / _RESULTS)
+    return files.read_json(folder / _RESULTS)
 
 
 def has_results(folder: Path) -> bool:
@@ -116,12 +116,8 @@ def has_results(folder: Path) -> bool:
 def _finished(config: ConfigDict, folder: Path) -> Mapping[str, Any] | None:
     if not has_results(folder):
         return None
-    before = provenance.flat(ConfigDict(_json(folder / "config.json")))
+    before = provenance.flat(ConfigDict(files.read_json(folder / "config.json")))
     check_same_config(before, provenance.flat(config), folder / "checkpoints")
-    results = _json(folder / _RESULTS)
+    results = files.read_json(folder / _RESULTS)
     reported = (folder / "report.html").exists()  # the last thing that a run writes
     return results if reported or "diverged" in results else None
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))

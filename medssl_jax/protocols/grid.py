@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from medssl_jax import files
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import outcome
@@ -190,4 +191,5 @@ def _write_csv(path: Path, cells, outcomes) -> None:
     """Write a row for each cell; a diverged one's metrics are empty."""
     rows = [{**cell, **outcome} for cell, outcome in zip(cells, outcomes, strict=True)]
     columns = dict.fromkeys(name for row in rows for name in row)
-    outcome.write_csv(path, [{c: row.get(c, "") for c in columns} for row in rows])
+    cells = [[row.get(column, "") for column in columns] for row in rows]
+    files.write_csv(path, list(columns), cells)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import convergence, outcome
@@ -17,6 +18,7 @@ from medssl_jax.protocols.cases import Cases, Measure, aligned, mean_of
 from medssl_jax.protocols.compare import difference, shown
 from medssl_jax.protocols.experiment import complete, has_results, prepare, vary
 from medssl_jax.protocols.tested import read_cases
+from medssl_jax.ranges import Parts
 from medssl_jax.saved import encoder
 
 
@@ -42,6 +44,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     began = time.time()
     experiment = prepare(config, workdir)
+    resolve.fields(config, {"fractions": Parts, "initialisations": Sequence[str]})
     starts = _starts(config.initialisations)
     fractions = sorted(set(config.fractions))
     seeds = [experiment.seed + i for i in range(config.repeats)]
@@ -77,7 +80,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     metric = next(iter(runs.values())).main
     if found := convergence.table(by_seed, metric):
         results["tables"].append(found)
-    outcome.write_csv(workdir / "label_efficiency.csv", _rows(runs, used))
+    rows = _rows(runs, used)
+    by_row = [list(row.values()) for row in rows]
+    files.write_csv(workdir / "label_efficiency.csv", list(rows[0]), by_row)
     facts = outcome.facts_of(list(folders.values()))
     outcome.finish(config, workdir, results, facts, began)
 

@@ -1,7 +1,5 @@
 """What a protocol leaves in its folder, beside the runs that it made or read."""
 
-import csv
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from medssl_jax import files
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.protocols.cases import Cases
 from medssl_jax.report.build import build as build_report
@@ -33,10 +32,10 @@ def finish(
       facts: what run.json holds beside the command: `data`, `durations`, `parameters`.
       began: seconds since the epoch, of this call: an earlier one's are not in it.
     """
-    provenance.write(workdir / "config.json", provenance.plain(config))
+    files.write_json(workdir / "config.json", provenance.plain(config))
     ran = provenance.of_command(config.name, began) | _FACTS | dict(facts)
-    provenance.write(workdir / "run.json", ran | {"seconds": time.time() - began})
-    provenance.write(workdir / "results.json", results)
+    files.write_json(workdir / "run.json", ran | {"seconds": time.time() - began})
+    files.write_json(workdir / "results.json", results)
     report = build_report(workdir, sections=SECTIONS)
     for table in results["tables"]:
         print(f"\n{provenance.text_table(table)}")
@@ -45,7 +44,7 @@ def finish(
 
 def facts_of(folders: Sequence[Path]) -> dict[str, Any]:
     """Return the facts of runs that share their data and their length."""
-    runs = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    runs = [files.read_json(folder / "run.json") for folder in folders]
     each = {f"{name}, each": value for name, value in runs[-1]["durations"].items()}
     durations = {"runs": len(runs), **each}
     seconds = sum(run.get("seconds", 0) for run in runs)
@@ -56,7 +55,7 @@ def facts_of(folders: Sequence[Path]) -> dict[str, Any]:
 
 def labels_used(folder: Path) -> tuple[int, int | None]:
     """Return how many training examples and patients a run had; None is not known."""
-    data = json.loads((folder / "run.json").read_text())["data"][TRAIN]
+    data = files.read_json(folder / "run.json")["data"][TRAIN]
     return data["distinct"], data["patients"]
 
 
@@ -78,13 +77,3 @@ def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:
     if len(values) == 1:
         return mean
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that share their fields, whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    draft.replace(path)

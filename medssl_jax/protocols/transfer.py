@@ -1,6 +1,5 @@
 """A fine-tuned classifier on another source, without training."""
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from medssl_jax import files, resolve
 from medssl_jax.data import relabel
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
@@ -17,6 +17,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, labelled
 from medssl_jax.evals.classify import classify
 from medssl_jax.protocols import outcome
+from medssl_jax.ranges import Count, Seed
 from medssl_jax.run import provenance
 from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
 
@@ -33,6 +34,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
       DataError: if the classifier or the data cannot be used.
     """
     began = time.time()
+    resolve.fields(config, {"batch_size": Count, "seed": Seed})
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     classifier = load_predictor(config.init_from)
@@ -91,7 +93,7 @@ def _at_home(config: ConfigDict, results: Mapping[str, Any]) -> list[dict[str, A
     path = Path(config.init_from) / "results.json"
     if not path.exists():
         return []
-    own = json.loads(path.read_text(encoding="utf-8")).get("values", {})
+    own = files.read_json(path).get("values", {})
     shared = [name for name in results["values"] if name in own]
     rows = [
         [name, own[name]["value"], results["values"][name]["value"]] for name in shared

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medssl_jax.files import write_text
 from medssl_jax.report.blocks import Section, cell, is_number
 from medssl_jax.report.run import Run, read_run
 from medssl_jax.report.sections import SECTIONS, summary
@@ -31,9 +32,8 @@ def build(
         sections=[made for section in sections if (made := section(run))],
     )
     path = Path(workdir) / "report.html"
-    draft = path.with_suffix(".tmp")  # a kill leaves the old report or the new one
-    draft.write_text(text, encoding="utf-8")
-    return draft.replace(path)
+    write_text(path, text)
+    return path
 
 
 def _environment() -> Environment:

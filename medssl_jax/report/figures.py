@@ -34,6 +34,7 @@ _STYLE = {
     "axes.titlelocation": "left",
     "font.size": 9,
     "legend.frameon": False,
+    "text.parse_math": False,  # names are whatever users called things
     "svg.hashsalt": "medssl_jax",  # or ids are random
 }
 

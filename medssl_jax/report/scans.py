@@ -35,7 +35,7 @@ def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
     }
     for name, view in shown.items():
         panels[f"{name} view"] = [_montage(_scaled(image, low, high)) for image in view]
-    if masks is not None:
+    if masks is not None and "image" in shown:
         seen = zip(_scaled(shown["image"], low, high), masks, strict=True)
         panels["mask"] = [_montage(_coloured(*pair)) for pair in seen]
     shapes = {" x ".join(map(str, view.shape[1:-1])) for view in shown.values()}

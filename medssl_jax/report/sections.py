@@ -133,6 +133,11 @@ def views(run: Run) -> Section:
     title = "Views fed to the network"
     if run.views is None:
         return Section(title, [missing("views.npz", "no views are shown")])
+    if not run.views.keys() - {"source", "mask"}:  # tokens, patches, ...
+        of_scans = missing(
+            "view that is an image", "none are shown", where="The method"
+        )
+        return Section(title, [of_scans])
     return Section(title, [scan_grid(run.views)])
 
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import grain
@@ -19,6 +20,7 @@ from jaxtyping import PyTree
 from orbax.checkpoint import checkpoint_managers
 
 from medssl_jax.errors import ConfigError, UserError
+from medssl_jax.files import is_full
 from medssl_jax.step.parallel import local_copy
 
 _items = ocp.args.Composite
@@ -27,10 +29,14 @@ _POSITION = "data"  # beside the paths of leaves, which start with a dot
 
 
 class Restored(NamedTuple):
-    """What a checkpoint gives back; the data iterator is set in place."""
+    """What a checkpoint gives back; the data iterator is set in place.
+
+    `progress` is what was saved as that; {} where a checkpoint of before 0.1.0 has none.
+    """
 
     step: int
     state: PyTree
+    progress: Mapping[str, Any]
 
 
 class Checkpoints:
@@ -67,8 +73,11 @@ class Checkpoints:
         state: PyTree,
         data: grain.DatasetIterator,
         loss: float | None = None,
+        progress: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Save after micro-batch `step`; `loss` enters the choice of the best.
+
+        `progress` is JSON that goes on with the run, and on which no bit of it depends.
 
         Raises:
           UserError: if the disk has no room; older checkpoints stay as they are.
@@ -83,6 +92,7 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state),
                     data=grain.checkpoint.CheckpointSave(data),
                     config=ocp.args.JsonSave(self._config),
+                    progress=ocp.args.JsonSave(dict(progress)),
                     checksums=ocp.args.JsonSave(
                         {**_checksums(state), _POSITION: _position(data)}
                     ),
@@ -119,7 +129,7 @@ class Checkpoints:
                 )
                 continue
             self._forget_after(step)
-            return Restored(step, restored)
+            return Restored(step, restored, self._progress(step))
         if steps:
             raise UserError(
                 f"every checkpoint in {self._folder} is damaged; choose another "
@@ -131,7 +141,7 @@ class Checkpoints:
         """Restore the checkpoint of the lowest `loss`, or the newest without any."""
         self.wait()
         step = self._manager.best_step() or self._manager.latest_step()
-        return Restored(step, self._restore(step, state))
+        return Restored(step, self._restore(step, state), self._progress(step))
 
     def wait(self) -> None:
         """Wait until everything is on disk."""
@@ -166,6 +176,12 @@ class Checkpoints:
         if checksums != found["checksums"]:
             raise ValueError("it does not have the checksums that it was saved with")
         return found["state"]
+
+    def _progress(self, step: int) -> Mapping[str, Any]:
+        if not (self._folder / str(step) / "progress").exists():
+            return {}
+        items = _items(progress=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=items)["progress"]
 
     def _forget_after(self, step: int) -> None:
         """Delete what is newer than the step the run goes on from: it is damaged."""
@@ -204,28 +220,18 @@ def _clear_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = _first_line(error)
-        if not _is_full_disk(error):
+        if not is_full(error):
             raise
+        older = any(path.name.isdecimal() for path in folder.glob("*"))
+        so = "The older checkpoints are whole" if older else "It is the first one"
         raise UserError(
-            f"no room for a checkpoint in {folder}: {text}. The older checkpoints are "
-            "whole: free some space and start the same command again."
+            f"no room for a checkpoint in {folder}: {_first_line(error)}. {so}: free "
+            "some space and start the same command again."
         ) from error
 
 
 def _position(data: grain.DatasetIterator) -> int:
     return zlib.crc32(json.dumps(data.get_state(), sort_keys=True).encode())
-
-
-def _is_full_disk(error: BaseException | None) -> bool:
-    signs = ("No space left", "RESOURCE_EXHAUSTED", "File too large", "Disk quota")
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (27, 28, 122):
-            return True
-        if any(sign in str(error) for sign in signs):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _first_line(error: BaseException) -> str:

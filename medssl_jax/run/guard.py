@@ -10,8 +10,8 @@ LIMIT = 10  # micro-batches in a row
 class Guard:
     """Count skipped micro-batches; raise when `LIMIT` come in a row."""
 
-    def __init__(self):
-        self.total = 0
+    def __init__(self, total: int = 0):
+        self.total = total
         self._in_a_row = 0
 
     def see(self, metrics: Mapping, step: int, names: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from medssl_jax.errors import DataError
+from medssl_jax.files import write_text, writing
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -59,7 +60,8 @@ class Logger:
         path = Path(workdir) / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
         _rewind(path, start_step)
-        self._file = path.open("a", encoding="utf-8")
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8")
         self._events = _events(path.with_name(TENSORBOARD), start_step)
         self._progress = _progress(total_steps, start_step, unit, quiet)
 
@@ -191,9 +193,7 @@ def _rewind(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if step and line["step"] <= step]
-    draft = path.with_suffix(".tmp")
-    draft.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-    draft.replace(path)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:

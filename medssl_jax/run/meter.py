@@ -4,6 +4,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,27 +26,38 @@ class Meter:
 
     Metrics are read two steps late, so the device always has work; `drain` reads the
     rest. A run that waits for data shows it in `data_wait`, a share of the time.
+
+    A run that goes on takes up the `progress` of the one that stopped: its averages and
+    counts are those of a run that did not.
     """
 
-    def __init__(self, task: Task, logger: Logger, first_step: int, every_steps: int):
+    def __init__(
+        self,
+        task: Task,
+        logger: Logger,
+        first_step: int,
+        every_steps: int,
+        progress: Mapping[str, Any] = MappingProxyType({}),
+    ):
         self._task = task
         self._logger = logger
         self._every = every_steps
-        self._guard = Guard()
+        self._guard = Guard(progress.get("skipped", 0))
         self._pending = deque()
-        self._repeated = {}  # example -> frames that it lacked
-        self._window = []
+        self._repeated = set(progress.get("repeated", ()))  # examples without frames
+        self._window = list(progress.get("window", ()))
+        self._before = progress.get("seconds", 0.0)
         self._told = ""
         self._padding_told = False
         self._waited = 0.0
-        self._began = self._started = time.perf_counter()
+        self._opened = self._began = self._started = time.perf_counter()
         self._from_step = self._first_step = first_step
 
     def take(self, step: int, metrics: Mapping, batch: Mapping, waited: float) -> None:
         """Take the metrics, still on the device, of micro-batch `step` (from 0)."""
         for index, count in zip(batch["index"], batch["repeated_frames"], strict=True):
             if count:
-                self._repeated[int(index)] = int(count)
+                self._repeated.add(int(index))
         if not self._padding_told and max(batch["padding"]) > _MOSTLY:
             self._tell_padding(batch)
         self._waited += waited
@@ -68,12 +81,28 @@ class Meter:
         """Leave out the time since `pause`."""
         self._began += time.perf_counter() - paused_at
 
-    def counts(self) -> dict[str, int]:
-        """Return what the report tells of the data: short volumes, skipped steps."""
+    def progress(self) -> dict[str, Any]:
+        """Return what a run that goes on has to know; nothing may be under way."""
+        return {
+            "skipped": self._guard.total,
+            "repeated": sorted(self._repeated),
+            "window": self._window,
+            "seconds": self._seconds(),
+        }
+
+    def outcome(self) -> dict[str, Any]:
+        """Return how the run went, with those before it that it went on from.
+
+        Its seconds, and how many examples repeated frames or steps were skipped.
+        """
         return {
             "repeated_frames": len(self._repeated),
             "skipped_micro_batches": self._guard.total,
+            "seconds": self._seconds(),
         }
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._opened
 
     def _tell_pace(self, step: int, metrics: Mapping) -> None:
         """Say that the first step is done, and after the second how long all take."""
@@ -104,7 +133,7 @@ class Meter:
         metrics = jax.device_get(metrics)
         source = self._task.sources[TRAIN]
         self._guard.see(metrics, step, [source.name(int(i)) for i in indices])
-        self._window.append(metrics)
+        self._window.append({k: np.asarray(x).item() for k, x in metrics.items()})
         done = step + 1
         if done % self._every == 0 or done == self._task.durations.steps:
             self._log(done)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from medssl_jax import files
 from medssl_jax.data.order.mixture import Mixture, known_patients
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.source import (
@@ -120,12 +121,12 @@ def finish(
     skipped_micro_batches: int,
 ) -> None:
     """Add to what `describe` wrote how the run went."""
-    run = json.loads(path.read_text(encoding="utf-8"))
+    run = files.read_json(path)
     run["seconds"] = seconds
     run["parameters"] = sum(leaf.size for leaf in jax.tree.leaves(params))
     run["durations"]["micro-batches left out, not finite"] = skipped_micro_batches
     run["data"][TRAIN]["repeated_frames"] = repeated_frames
-    write(path, run)
+    files.write_json(path, run)
 
 
 def summary(source: Source) -> dict[str, Any]:
@@ -176,13 +177,6 @@ def _counts(source: Source, column: int | None = None) -> Counter[int]:
         piece = np.unique(labels[start : start + _AT_ONCE], return_counts=True)
         counts.update(dict(zip(*(part.tolist() for part in piece), strict=True)))
     return counts
-
-
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    draft.replace(path)
 
 
 def text_table(table: Mapping[str, Any]) -> str:

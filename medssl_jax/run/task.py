@@ -28,6 +28,7 @@ from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
+from medssl_jax.ranges import Count, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved import encoder
 from medssl_jax.step.parallel import AXIS
@@ -62,16 +63,31 @@ class _Batching(NamedTuple):
     """What `config.data` says of how examples become batches."""
 
     sampler: str
-    workers: int
+    workers: Workers
+
+
+_FIELDS = {  # that are no part's own
+    "seed": Seed,
+    "init_from": str,
+    "batch_size": Count,
+    "micro_batch_size": Count,
+    "train_epochs": Positive,
+    "log_every_steps": Count,
+    "checkpoint.every_epochs": Positive,
+    "checkpoint.keep": Count,
+}
 
 
 def build(config: ConfigDict, workdir: Path) -> Task:
     """Open the data and build everything that the config names.
 
+    Settings are looked at first, as far as they can be without the data.
+
     Raises:
       ConfigError: if a name or setting is unknown or does not fit; it names the field.
       DataError: if the data cannot be used.
     """
+    _check_settings(config)
     of_host, feeding, batching, source = settings.divide(
         plain(config.data), HostTransform, roles.sources, _Batching
     )
@@ -101,6 +117,11 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         config.micro_batch_size,
         config.train_epochs,
     )
+    learning_rate = resolve.call(
+        "schedule",
+        functools.partial(schedules.schedule, durations),
+        config.schedule.to_dict(),
+    )
     measure = functools.partial(
         energies.reference_energies,
         sources[roles.TRAIN],
@@ -123,11 +144,6 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         sources = {
             role: Masked(source, *method.voxels) for role, source in sources.items()
         }
-    learning_rate = resolve.call(
-        "schedule",
-        functools.partial(schedules.schedule, durations),
-        config.schedule.to_dict(),
-    )
     tx = resolve.call(
         "optimizer",
         functools.partial(
@@ -141,6 +157,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         "model": config.model.to_dict(),
         "view": views["eval"],
         "host": of_host,
+        "channels": example["image"].shape[-1],
         "provenance": {"run": config.name, "method": config.method.to_dict()},
     }
     context = Context(
@@ -169,6 +186,15 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         evaluator=evaluator_of(config, context),
         spec=spec,
     )
+
+
+def _check_settings(config: ConfigDict) -> None:
+    """Refuse what can be refused before the data is opened."""
+    resolve.fields(config, _FIELDS)
+    resolve.check_types("method", "medssl_jax.methods", config.method.to_dict())
+    resolve.check_types("model", "medssl_jax.models", config.model.to_dict())
+    for i, one in enumerate(plain(config.evaluation)):
+        resolve.check_types(f"evaluation[{i}]", "medssl_jax.evals", one)
 
 
 def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:

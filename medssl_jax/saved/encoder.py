@@ -10,17 +10,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from medssl_jax import resolve
+from medssl_jax.data.decoding import decoding
+from medssl_jax.data.host import HostTransform, check
+from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.models.convert import from_torchvision
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
-from medssl_jax.saved import export
+from medssl_jax.saved import export, fit
 from medssl_jax.step.state import to_unit
 from medssl_jax.views.compose import compose
 
@@ -29,8 +32,9 @@ class Encoder:
     """A pretrained backbone with the deterministic view that it expects.
 
     Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to features (b, d)
-    float32. `spec` says what it is: `model`, `view`, `host` (how volumes were brought
-    to [0, 1]: orientation, spacing in mm, window, shape) and `provenance`.
+    float32; `of_record` takes an image as its file has it. `spec` says what it is:
+    `model`, `view`, `host` (how records were brought to [0, 1] and one shape: spacing in
+    mm, window, frames, ...), `channels` and `provenance`.
     """
 
     def __init__(self, variables: PyTree, spec: Mapping[str, Any]):
@@ -39,7 +43,31 @@ class Encoder:
         self._encode = _encode(json.dumps([spec["model"], spec["view"]]))
 
     def __call__(self, images) -> jax.Array:
-        return self._encode(self.variables, images)
+        return self._encode(self.variables, fit.unit_images(images, self.spec))
+
+    @property
+    def host(self) -> HostTransform:
+        """How records were brought to what the network was fed with."""
+        return fit.host_of(self.spec)
+
+    def of_record(self, record: Record, name: str = "an image") -> np.ndarray:
+        """Encode one image as a file has it; return features (d,).
+
+        It is brought to [0, 1] and to one shape as the training's were, but at no
+        random place: the middle, frames evenly spaced.
+
+        Args:
+          record: `image` (*s, c) in the file's unit, slices first, and `spacing_mm`
+            where the encoder was trained at a spacing; or {"image": ...} of an array.
+          name: for errors.
+
+        Raises:
+          ConfigError: if the record has no spacing, and the encoder needs it.
+          DataError: if the image cannot be used.
+        """
+        host = self.host
+        prepared = host.prepare(check(record, name), name)
+        return np.asarray(self(host.draw(prepared, None)["image"][None])[0])
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and encoder.json into `folder`."""
@@ -50,11 +78,15 @@ def load_encoder(path: str | Path) -> Encoder:
     """Load the encoder of a run, or an encoder's own folder.
 
     Raises:
-      DataError: if there is none, or its files are damaged or of another version.
+      DataError: if there is none, its files are damaged or of another version, or the
+        weights are not those of the model that it describes.
     """
-    variables, spec = export.read(Path(path), "encoder")
-    if "in_plane_blocks" in spec["model"]:  # "densenet" in files of before 0.1.0
+    variables, spec, described = export.read(Path(path), "encoder")
+    if "in_plane_blocks" in spec.get(
+        "model", ()
+    ):  # "densenet" in files of before 0.1.0
         spec["model"]["name"] = "in_plane_densenet"
+    fit.check(described, spec, variables, _init)
     return Encoder({"batch_stats": {}} | variables, spec)
 
 
@@ -73,10 +105,8 @@ def initial_variables(
       DataError: if it cannot be read.
     """
     if init_from.endswith(".safetensors"):
-        try:
+        with decoding(init_from, "safetensors file"):
             tensors = load_file(init_from)
-        except (OSError, SafetensorError) as error:
-            raise DataError(init_from, f"cannot be read: {error}") from error
         network = backbone(model, dtype=jnp.float32, axis_name=None)
         image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         expected = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -84,7 +114,14 @@ def initial_variables(
             return from_torchvision(tensors, expected, sum_channels=shape[-1] == 1)
         except UserError as error:
             raise DataError(init_from, str(error)) from error
-    return _of_architecture(init_from, model).variables
+    found = _of_architecture(init_from, model)
+    if found.spec.get("channels", shape[-1]) != shape[-1]:
+        raise ConfigError(
+            f"init_from {init_from}: it was trained on images of "
+            f"{found.spec['channels']} channel(s), and config.data has {shape[-1]}: see "
+            "config.data.channels, where the source has it"
+        )
+    return found.variables
 
 
 def check_start(init_from: str, model: Mapping[str, Any]) -> None:
@@ -140,6 +177,12 @@ def backbone(
         axis_name=axis_name,
         **{field: value for field, value in running.items() if field in known},
     )
+
+
+def _init(spec: Mapping[str, Any], image: jax.Array) -> PyTree:
+    network = backbone(spec["model"], dtype=jnp.float32, axis_name=None)
+    view, key = compose(spec["view"]), jax.random.key(0)
+    return network.init(key, view(key, image)[None])
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Weights that outlive their run: safetensors, and JSON that says what they are."""
 
-import json
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from medssl_jax import files
+from medssl_jax.data.decoding import decoding
 from medssl_jax.errors import DataError
 
 _FORMAT = 1
@@ -23,13 +24,14 @@ def write(folder: Path, kind: str, variables: PyTree, spec: Mapping[str, Any]) -
     """Write weights.safetensors and KIND.json into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = flatten_dict(jax.tree.map(np.asarray, variables), sep="/")
-    save_file(tensors, folder / _WEIGHTS)
-    described = json.dumps({"format": _FORMAT, **spec}, indent=2)
-    (folder / f"{kind}.json").write_text(described)
+    files.write_whole(folder / _WEIGHTS, functools.partial(save_file, tensors))
+    files.write_json(folder / f"{kind}.json", {"format": _FORMAT, **spec})
 
 
-def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any]]:
-    """Return what `write` was given; `path` is that folder or the run that has it.
+def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any], Path]:
+    """Return what `write` was given, and the file that describes it.
+
+    `path` is that folder or the run that has it.
 
     A collection without leaves has no tensors, and is not there.
 
@@ -37,14 +39,13 @@ def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any]]:
       DataError: if there is none, or its files are damaged or of another version.
     """
     folder = _folder(path, kind)
-    try:
-        spec = json.loads((folder / f"{kind}.json").read_text())
-        tensors = load_file(folder / _WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise DataError(folder, f"the {kind} cannot be read: {error}") from error
+    described, weights = folder / f"{kind}.json", folder / _WEIGHTS
+    spec = files.read_json(described)
     if spec.pop("format", None) != _FORMAT:
-        raise DataError(folder / f"{kind}.json", f"its format is not {_FORMAT}")
-    return jax.tree.map(jnp.asarray, unflatten_dict(tensors, sep="/")), spec
+        raise DataError(described, f"its format is not {_FORMAT}")
+    with decoding(weights, "safetensors file"):
+        variables = unflatten_dict(load_file(weights), sep="/")
+    return jax.tree.map(jnp.asarray, variables), spec, described
 
 
 def _folder(path: Path, kind: str) -> Path:

@@ -17,7 +17,7 @@ from medssl_jax.data.source import Record
 from medssl_jax.evals.whole import segmented
 from medssl_jax.methods.base import Method, Voxels
 from medssl_jax.optim.durations import Durations
-from medssl_jax.saved import export
+from medssl_jax.saved import export, fit
 from medssl_jax.saved.encoder import backbone
 from medssl_jax.step.state import to_unit
 from medssl_jax.views.compose import compose
@@ -42,15 +42,13 @@ class Predictor:
         )
 
     def __call__(self, images) -> dict[str, jax.Array]:
+        images = fit.unit_images(images, self.spec)
         return self._predict(self.params, self.aux, images)
 
     @property
     def host(self) -> HostTransform:
         """How records were brought to what the network was fed with."""
-        settings = self.spec["host"].items()  # JSON has no tuples
-        return HostTransform(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in settings}
-        )
+        return fit.host_of(self.spec)
 
     @property
     def voxels(self) -> Voxels:
@@ -103,9 +101,11 @@ def load_predictor(path: str | Path) -> Predictor:
     """Load the predictor of a fine-tuned run, or a predictor's own folder.
 
     Raises:
-      DataError: if there is none, or its files are damaged or of another version.
+      DataError: if there is none, its files are damaged or of another version, or the
+        weights are not those of the model that it describes.
     """
-    variables, spec = export.read(Path(path), "predictor")
+    variables, spec, described = export.read(Path(path), "predictor")
+    fit.check(described, spec, variables, _init)
     no_statistics = {"batch_stats": {"backbone": {}}}  # of a network without any
     return Predictor(variables["params"], variables.get("aux", no_statistics), spec)
 
@@ -123,6 +123,11 @@ def method_of(spec: Mapping[str, Any]) -> Method:
         dtype=jnp.float32,
         **settings,
     )
+
+
+def _init(spec: Mapping[str, Any], image: jax.Array) -> PyTree:
+    params, aux = method_of(spec).init(jax.random.key(0), {"image": image[None]})
+    return {"params": params, "aux": aux}
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.ranges import misfit
 from medssl_jax.views import colour, intensity, rescaled, spatial, whole
 from medssl_jax.views.op import Op
 from medssl_jax.views.placed import Placed
@@ -85,10 +86,13 @@ def _build(name: str, function: Callable, arguments: Mapping[str, Any]):
         raise ConfigError(
             f"view {name!r} is given {arguments!r}; use a mapping of its arguments"
         )
-    signature = inspect.signature(function)
+    signature = inspect.signature(function, eval_str=True)
     try:
         signature.bind(**arguments)
     except TypeError as error:
         accepted = ", ".join(signature.parameters) or "no arguments"
         raise ConfigError(f"view {name!r}: {error}; it takes {accepted}") from None
+    for argument, value in arguments.items():
+        if wrong := misfit(value, signature.parameters[argument].annotation):
+            raise ConfigError(f"{name}.{argument} is {value!r}: {wrong}")
     return function(**arguments)

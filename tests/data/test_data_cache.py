@@ -172,6 +172,6 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(UserError, match="cache: .*No space left.*data.cache"):
+    with pytest.raises(UserError, match="cache/.*No space left.*data.cache"):
         cached[0]
     assert not list((tmp_path / "cache").iterdir())

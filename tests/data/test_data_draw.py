@@ -180,8 +180,6 @@ def test_targets_that_do_not_suit_the_image_are_named(target, said):
 @pytest.mark.parametrize(
     "settings, said",
     [
-        ({"foreground": 1.5}, "data.foreground 1.5"),
-        ({"most_boxes": -1}, "data.most_boxes is -1"),
         ({"frames": "random", "foreground": 0.3}, "data.frames 'random'"),
     ],
 )

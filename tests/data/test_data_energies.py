@@ -171,9 +171,9 @@ def _file(**changes):
 @pytest.mark.parametrize(
     "content, text",
     [
-        ("", "no readable record"),
-        (_file()[:-20], "no readable record"),
-        ("[]", "no readable record"),
+        ("", "cannot be read.*measured anew"),
+        (_file()[:-20], "cannot be read.*measured anew"),
+        ("[]", "is no JSON object.*measured anew"),
         (_file(axes=None), "no readable record"),
         (_file(mean=[1]), "2 sigmas, 1 means.*measured anew"),
         (_file(mean=[1, float("nan"), 1]), "not finite"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import RegularGridInterpolator
 
+from medssl_jax import resolve
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import HostTransform, Prepare, check
 from medssl_jax.data.resample import resample
@@ -225,7 +226,7 @@ def test_a_setting_that_cannot_be_used_is_named(change, field):
     settings = {"shape": (4, 8, 8), "spacing_mm": (1, 1, 1)}
     settings |= {"window": "none", "frames": "random"}
     with pytest.raises(ConfigError, match=field):
-        HostTransform(**settings | change)
+        resolve.call("data", HostTransform, settings | change)
 
 
 def test_settings_that_do_not_fit_the_data_are_named():

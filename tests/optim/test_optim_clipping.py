@@ -7,7 +7,6 @@ import optax
 import pytest
 
 from medssl_jax import optim
-from medssl_jax.errors import ConfigError
 from medssl_jax.optim.durations import Durations
 
 SGD = {"name": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
@@ -123,9 +122,3 @@ def test_without_clipping_the_state_is_as_it_was_before_there_was_any(norm):
     sgd = optax.sgd(lambda update: RATE, momentum=0.0).init(params)
     masked = optax.add_decayed_weights(0.0, optim.is_kernel).init(params)
     assert jax.tree.structure(inner) == jax.tree.structure((masked, sgd))
-
-
-@pytest.mark.parametrize("norm", [-1.0, float("nan"), float("inf")])
-def test_a_norm_that_cannot_be_is_named(norm):
-    with pytest.raises(ConfigError, match=rf"config\.optimizer\.clip_norm is {norm}"):
-        optimizer(clip_norm=norm)

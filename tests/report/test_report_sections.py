@@ -18,7 +18,7 @@ from medssl_jax.report.figures import moving_average
 from medssl_jax.report.projection import projections
 from medssl_jax.report.run import read_run
 from medssl_jax.report.scans import scan_grid
-from medssl_jax.report.sections import roc, summary
+from medssl_jax.report.sections import roc, summary, views
 
 
 def _pixels(picture):
@@ -187,3 +187,20 @@ def test_no_figure_is_left_in_pyplot():
     figures.uri(figures.roc({"a": (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}))
     plotting = sys.modules.get("matplotlib.pyplot")
     assert plotting is None or not plotting.get_fignums()
+
+
+def test_a_name_that_looks_like_mathematics_is_a_name():
+    """Texts of users are no markup: matplotlib would parse $...$, and fail on a$^$b."""
+    for draw in (
+        lambda name: figures.curves(
+            "x", [figures.Line(name, np.arange(3), np.arange(3.0))] * 2, xlabel=name
+        ),
+        lambda name: figures.roc({name: (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}),
+    ):
+        assert figures.uri(draw("a$^$b")).startswith("data:image/svg")
+
+
+def test_a_method_whose_views_are_no_images_says_so(tmp_path):
+    np.savez(tmp_path / "views.npz", source=np.zeros((2, 4, 8, 8, 1)))
+    (block,) = views(read_run(tmp_path)).blocks
+    assert block.text == "The method has no view that is an image, so none are shown."

@@ -1,5 +1,6 @@
 """Checkpoints: what comes back, what is damaged, what is kept, what is refused."""
 
+import shutil
 from collections import namedtuple
 from pathlib import Path
 
@@ -128,3 +129,21 @@ def test_no_room_is_an_error_before_a_byte_is_written(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"no room for a checkpoint in {tmp_path}"):
         saved.save(2, state(2), data())
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
+def test_progress_comes_back_and_is_empty_where_there_was_none(tmp_path):
+    saved = open_in(tmp_path)
+    told = {"window": [{"loss": 0.1 + 0.2, "skipped": False}], "seconds": 1.5}
+    saved.save(1, state(1), data(), progress=told)
+    saved.close()
+    assert open_in(tmp_path).restore_newest(state(0), data()).progress == told
+    shutil.rmtree(tmp_path / "checkpoints/1/progress")  # as before there was any
+    assert open_in(tmp_path).restore_newest(state(0), data()).progress == {}
+
+
+def test_the_first_checkpoint_without_room_promises_no_older_one(tmp_path, monkeypatch):
+    saved = open_in(tmp_path)
+    usage = namedtuple("usage", "free")(20)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    with pytest.raises(UserError, match="It is the first one: free some space"):
+        saved.save(1, state(1), data())

@@ -1,5 +1,6 @@
 """What a line of the log holds of the schedules, and what is told of the data."""
 
+import json
 import time
 
 import numpy as np
@@ -57,3 +58,36 @@ def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeyp
     assert first == "first step after 40.0 s, compilation included"
     left = 64 - 10  # of `tiny.durations`
     assert second == f"2.5 s a step: about 02:15 for the {left} others"
+
+
+def test_a_run_that_goes_on_reports_as_one_that_never_stopped(tmp_path):
+    """Losses 0, 1, 2, ... in lines of four, stopped in the middle of one."""
+
+    task = TASK._replace(scheduled={})
+
+    def take(meter, steps):
+        for step in steps:
+            of_step = METRICS_OF | {"loss": float(step), "skipped": step == 1}
+            meter.take(step, of_step, batch() | {"repeated_frames": [step > 4, 1]}, 0.0)
+        meter.drain()
+
+    def run(folder, *parts):
+        progress = {}
+        for steps in parts:
+            first = steps[0]
+            with Logger(folder, total_steps=64, start_step=first, quiet=True) as logger:
+                meter = Meter(task, logger, first, 4, progress)
+                take(meter, steps)
+                progress = json.loads(json.dumps(meter.progress()))
+        lines = read_metrics(folder / METRICS)
+        timed = {"clips_per_second", "data_wait"}
+        told = [{k: v for k, v in line.items() if k not in timed} for line in lines]
+        return told, meter.outcome()
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, at_once = run(tmp_path / "a", range(8))
+    resumed, in_parts = run(tmp_path / "b", range(3), range(3, 6), range(6, 8))
+    assert resumed == whole and [line["loss"] for line in whole] == [1.5, 5.5]
+    assert in_parts.pop("seconds") > 0 and at_once.pop("seconds") > 0
+    assert in_parts == at_once == {"repeated_frames": 2, "skipped_micro_batches": 1}

@@ -1,13 +1,14 @@
 """An encoder outlives its run."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import medssl_jax
 from medssl_jax.errors import ConfigError, DataError
@@ -23,7 +24,8 @@ MODEL = {
     "width": 4,
     "stem": "small",
 }
-SPEC = {"model": MODEL, "view": {"standardise": {}}, "host": {}, "provenance": {}}
+HOST = {"shape": [8, 8], "spacing_mm": None, "window": "none", "frames": "all"}
+SPEC = {"model": MODEL, "view": {"standardise": {}}, "host": HOST, "provenance": {}}
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,95 @@ def test_a_way_of_running_that_a_model_lacks_is_refused():
         backbone(
             network, dtype=jnp.float32, axis_name=None, running={"recompute": True}
         )
+
+
+def renamed(tensors, name):
+    tensors["params/another"] = tensors.pop(name)
+
+
+def misshaped(tensors, name):
+    tensors[name] = tensors[name][..., :1].copy()
+
+
+def not_finite(tensors, name):
+    tensors[name] = np.full_like(tensors[name], np.nan)
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        (lambda t, name: t.pop(name), "lacks {name}"),
+        (renamed, "lacks {name}; has params/another, which the model has not"),
+        (misshaped, "has {name} of shape (3, 3, 1, 1), not (3, 3, 1, 4)"),
+        (not_finite, "has numbers that are not finite in {name}"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_tensor(
+    tmp_path, variables, damage, said
+):
+    Encoder(variables, SPEC).save(tmp_path)
+    path = tmp_path / "weights.safetensors"
+    tensors = load_file(path)
+    name = next(n for n, x in tensors.items() if x.shape == (3, 3, 1, 4))
+    damage(tensors, name)
+    save_file(tensors, path)
+    with pytest.raises(DataError) as error:
+        medssl_jax.load_encoder(tmp_path)
+    assert str(path) in str(error.value)
+    assert said.format(name=name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: [],
+        lambda spec: spec.pop("model"),
+        lambda spec: spec.pop("host"),
+        lambda spec: spec["model"].update(widht=4),
+        lambda spec: spec["model"].update(width="4"),
+        lambda spec: spec["view"].update(sharpen={}),
+        lambda spec: spec["host"].update(shape=None),
+        lambda spec: spec.update(channels="RGB"),
+    ],
+)
+def test_a_description_of_no_network_is_refused_with_its_file(
+    tmp_path, variables, change
+):
+    Encoder(variables, SPEC).save(tmp_path)
+    path = tmp_path / "encoder.json"
+    spec = json.loads(path.read_text())
+    changed = change(spec)
+    path.write_text(json.dumps([] if changed == [] else spec))
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        medssl_jax.load_encoder(tmp_path)
+
+
+def test_images_that_it_was_not_trained_on_are_refused(variables, images):
+    encoder = Encoder(variables, SPEC | {"channels": 1})
+    with pytest.raises(ConfigError, match=r"3 channel\(s\), .* trained on 1"):
+        encoder(np.repeat(images, 3, axis=-1))
+    with pytest.raises(ConfigError, match="reach from 0 to 2.*of_record"):
+        encoder(np.linspace(0, 2, 64, dtype=np.float32).reshape(1, 8, 8, 1))
+
+
+def test_a_record_is_brought_to_what_training_fed(variables):
+    """A raw exam of more frames and another range: frames evenly spaced, windowed."""
+    model = MODEL | {"ndim": 3}
+    network = backbone(model, dtype=jnp.float32, axis_name=None)
+    deep = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 4, 8, 8, 1)))
+    host = {
+        "shape": [4, 8, 8],
+        "spacing_mm": None,
+        "window": "percentiles",
+        "percentiles": [0, 100],
+        "frames": "random",
+    }
+    encoder = Encoder(deep, SPEC | {"model": model, "host": host, "channels": 1})
+    exam = np.random.default_rng(0).integers(-500, 900, (9, 10, 12, 1)).astype(float)
+    unit = (exam - exam.min()) / (exam.max() - exam.min())
+    middles = [1, 3, 5, 7]  # of four equal parts
+    evenly = unit[middles, 1:9, 2:10].astype(np.float16)
+    found = encoder.of_record({"image": exam})
+    np.testing.assert_allclose(found, encoder(evenly[None])[0], rtol=1e-3, atol=1e-3)
+    with pytest.raises(DataError, match="exam 7: is constant"):
+        encoder.of_record({"image": np.zeros((9, 10, 12, 1))}, "exam 7")

@@ -16,12 +16,14 @@ MODEL = {
     "stem": "small",
 }
 
+HOST = {"shape": [8, 8], "spacing_mm": None, "window": "none", "frames": "all"}
+
 
 def spec(classes):
     return {
         "model": MODEL,
         "view": {"standardise": {}},
-        "host": {},
+        "host": HOST,
         "provenance": {},
         "method": {"name": "supervised", "classes": classes},
         "evaluation": [{"name": "classify"}],

@@ -25,6 +25,7 @@ from medssl_jax.data.settings import divide
 from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.errors import ConfigError
+from medssl_jax.ranges import Part, Seed
 
 TRAIN = "train"
 
@@ -39,9 +40,9 @@ def sources(
     cache: str,
     on_error: str,
     balance: str,
-    label_fraction: float = 1.0,
-    split_seed: int | None = None,
-    known_labels: float = 1.0,
+    label_fraction: Part = 1.0,
+    split_seed: Seed | None = None,
+    known_labels: Part = 1.0,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 

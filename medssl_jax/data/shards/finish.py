@@ -1,7 +1,6 @@
 """What makes finished shards a dataset: TFDS' metadata, names, labels and patients."""
 
 import contextlib
-import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets
 
+from medssl_jax import files
 from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.texts import packed
 from medssl_jax.data.shards.write import Kind, Shard, features, note
@@ -59,7 +59,7 @@ def finish(
     _remove_others(folder, {shard.name for shard in shards})
     _write_tfds(folder, kind, splits)
     complete = {**about, "complete": True, "splits": splits}
-    layout.write_json(folder / layout.PREPARED, complete)
+    files.write_json(folder / layout.PREPARED, complete)
     return {
         split: (sum(s["examples"] for s in found["shards"]), found["skipped"])
         for split, found in splits.items()
@@ -93,7 +93,7 @@ def _write_examples(folder, split, source, shards):
         "has_masks": source.has_masks,
         "class_names": source.class_names and list(source.class_names),
     }
-    layout.write_json(folder / layout.examples_name(split), content)
+    files.write_json(folder / layout.examples_name(split), content)
 
 
 def _write_texts(
@@ -124,7 +124,7 @@ def _write_rows(
             )
             file.writelines(rows)
 
-    layout.write_whole(path, fill)
+    files.write_whole(path, fill)
 
 
 def _label_names(source):
@@ -135,10 +135,7 @@ def _label_names(source):
 
 def _write_skipped(path, rows):
     if rows:
-        table = io.StringIO(newline="")
-        csv.writer(table).writerows([("split", "name", "reason"), *rows])
-        content = table.getvalue().encode()
-        layout.write_whole(path, lambda draft: draft.write_bytes(content))
+        files.write_csv(path, ("split", "name", "reason"), rows)
     else:
         path.unlink(missing_ok=True)
 

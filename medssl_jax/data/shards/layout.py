@@ -10,19 +10,19 @@ done/                                          a note for each finished shard
 
 import dataclasses
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medssl_jax import files
 from medssl_jax.data import cache
 from medssl_jax.data.host import Prepare
-from medssl_jax.errors import DataError, UserError
+from medssl_jax.errors import DataError
 
 DATASET = "medssl_jax"  # as TFDS names it
 FORMAT = f"2.{cache.FORMAT}"  # of these files, and of what settings mean
 PREPARED = "prepared.json"
+AGAIN = "prepare again"  # what mends a damaged folder
 NAMES, PATIENTS, LABELS = "names", "patients", "labels"
 
 
@@ -65,7 +65,7 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             folder,
             f"holds no shards (no {PREPARED}); make them with configs/prepare.py",
         )
-    found = read_json(path)
+    found = files.read_json(path, AGAIN)
     if found.get("format") != FORMAT:
         writer = found.get("versions", {}).get("medssl_jax", "unknown")
         raise DataError(
@@ -74,60 +74,6 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             f"this one reads {FORMAT!r}: prepare the data again, in another folder",
         )
     return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-      DataError: if the file is missing or damaged.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(path, f"cannot be read: {error}; prepare again") from error
-    if not isinstance(found, dict):
-        raise DataError(path, "is no JSON object; prepare again")
-    return found
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    text = json.dumps(content, indent=1)
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a file under a name for drafts; put it in `path`'s place.
-
-    Raises:
-      UserError: if the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(f"-{path.name}.tmp", "", path.parent)
-        os.close(handle)
-        draft = Path(name)
-        try:
-            write(draft)
-            draft.chmod(0o666 & ~_UMASK)  # mkstemp keeps it to its owner
-            with open(draft, "rb+") as file:
-                os.fsync(file)  # whole on disk before it has its name
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        text = f"{path}: cannot be written ({error.strerror}); make room there"
-        raise UserError(f"{text}, and start again: it goes on") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()
 
 
 def _field(name):

@@ -13,14 +13,12 @@ import tensorflow_datasets
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from medssl_jax import files
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards.layout import (
     FORMAT,
-    read_json,
     settings,
     shard_name,
-    write_json,
-    write_whole,
 )
 from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import DataError, UserError
@@ -140,7 +138,7 @@ def note(folder: Path, shard: Shard) -> dict[str, Any] | None:
     """
     path = folder / _DONE / f"{shard.name}.json"
     try:
-        found = read_json(path)
+        found = files.read_json(path)
         whole = (folder / shard.name).stat().st_size == found["bytes"]
     except (OSError, KeyError, DataError):
         return None
@@ -184,7 +182,7 @@ class WriteShard:
             finally:
                 _checked(path, writer.close)
 
-        write_whole(path, fill)
+        files.write_whole(path, fill)
         found = {
             "key": shard.key,
             "bytes": path.stat().st_size,
@@ -192,7 +190,7 @@ class WriteShard:
             "skipped": skipped,
         }
         # after the shard: without its note it does not count
-        write_json(path.parent / _DONE / f"{shard.name}.json", found)
+        files.write_json(path.parent / _DONE / f"{shard.name}.json", found)
         return shard.name
 
     def _example(self, split, i) -> Record:

@@ -14,6 +14,7 @@ from medssl_jax.data.orient import check_orientation, orient, restore
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
 from medssl_jax.errors import ConfigError
+from medssl_jax.ranges import Count
 
 _SUFFIXES = (".nii", ".nii.gz")
 # the file's first index runs fastest, an array's last one does
@@ -27,7 +28,7 @@ def nifti(
     unlisted: str = "raise",
     only: str = "",
     masks: str = "",
-    channels: int = 1,
+    channels: Count = 1,
     orientation: str = "SPL",
 ) -> Examples:
     """Read every .nii and .nii.gz below `root` as a volume.

@@ -14,18 +14,19 @@ from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
 from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import Scan, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
+from medssl_jax.ranges import Count, Seed, Share
 
 REVISION = 1  # of the pictures; raise it with every change to them: caches look at it
 
 
 def phantom(
     *,
-    count: int,
-    seed: int,
-    size_voxels: Sequence[int],
-    tear_fraction: float = 0.5,
+    count: Count,
+    seed: Seed,
+    size_voxels: Sequence[Count],
+    tear_fraction: Share = 0.5,
     fixed_slices: bool = False,
-    knees_per_patient: int = 1,
+    knees_per_patient: Count = 1,
     masks: bool = False,
 ) -> "Phantom":
     """Return a source of phantom knees, label 1 where the ACL is torn.

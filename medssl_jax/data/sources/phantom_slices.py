@@ -15,6 +15,7 @@ from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
 from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import MODALITIES, Scan, as_modality, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
+from medssl_jax.ranges import Count, Seed, Share
 
 REVISION = 1  # of the pictures, on top of phantom's; caches look at both
 _STACK = (20, 32)  # slices of the protocols that the one is taken from
@@ -25,11 +26,11 @@ _OFF_MM = 6.0  # to either side of it, where the ligament is still cut
 
 def phantom_slices(
     *,
-    count: int,
-    seed: int,
-    size_pixels: Sequence[int],
-    images_per_patient: Sequence[int] = (1, 4),
-    tear_fraction: float = 0.5,
+    count: Count,
+    seed: Seed,
+    size_pixels: Sequence[Count],
+    images_per_patient: Sequence[Count] = (1, 4),
+    tear_fraction: Share = 0.5,
     scanner: str = "mr",
     masks: bool = False,
 ) -> "PhantomSlices":
