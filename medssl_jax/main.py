@@ -21,7 +21,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run folder; one that exists is gone on with. Default: runs/NAME."
 )
-_EXAMPLE = "python -m medssl_jax.main --config=configs/byol3d.py"
+_EXAMPLE = "; for instance: python -m medssl_jax.main --config=configs/byol3d.py"
 
 
 def main(_) -> None:
@@ -65,15 +65,39 @@ def _in_a_thread(failed: threading.ExceptHookArgs) -> None:
 def _parse(argv: list[str]) -> list[str]:
     """Parse the flags; say in one line what is wrong with them or the config."""
     try:
-        rest = flags.FLAGS(argv)
-        _CONFIG.value.lock()  # a file that could not be read says so only now
-        return rest
+        rest = flags.FLAGS(_last_of_each(argv))
+        config = _CONFIG.value
+        config.lock()  # a file that could not be read says so only now
     except (KeyError, AttributeError) as error:
         (reason,) = error.args  # AttributeError has a KeyError in it
         text = reason.args[0] if isinstance(reason, KeyError) else reason
-        sys.exit(f"error: no such config field: {'. '.join(text.splitlines())}")
+        said = ". ".join(text.splitlines())
+        sys.exit(f"error: no such config field: {said}{_in_experiment(argv)}")
+    except SyntaxError as error:
+        sys.exit(f"error: {error.filename}, line {error.lineno}: {error.msg}")
     except (flags.Error, OSError) as error:
-        sys.exit(f"error: {str(error).strip().splitlines()[-1].strip()}")
+        sys.exit(f"error: {str(error).strip().splitlines()[-1].strip()}{_EXAMPLE}")
+    if len(rest) > 1:
+        sys.exit(f"error: {rest[1]!r} is no flag{_EXAMPLE}")
+    return rest
+
+
+def _in_experiment(argv: list[str]) -> str:
+    """Point into a protocol's experiment, where its training's fields are."""
+    given = [arg.removeprefix("--config=") for arg in argv if "--config=" in arg]
+    file = Path(given[-1].partition(":")[0]) if given else Path()
+    has_one = file.is_file() and "config.experiment" in file.read_text("utf-8")
+    return "; those of the training are under config.experiment" if has_one else ""
+
+
+def _last_of_each(argv: list[str]) -> list[str]:
+    """Leave out a flag that comes again: a tuple's would be appended to, not replaced."""
+    names = [arg.partition("=")[0] for arg in argv]
+    return [
+        arg
+        for i, (arg, name) in enumerate(zip(argv, names, strict=True))
+        if "=" not in arg or name not in names[i + 1 :]
+    ]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ class Case(NamedTuple):
 
     overlaps: twice the shared voxels, and those of truth and prediction together.
     hd95_mm, nsd: None where surfaces were not looked at.
+    in_mm: false where the file has no spacing, and a pixel counts for a millimetre.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Case(NamedTuple):
     overlaps: Int[np.ndarray, "k 2"]
     hd95_mm: Float[np.ndarray, "k"] | None
     nsd: Float[np.ndarray, "k"] | None
+    in_mm: bool = True
 
     @property
     def dice(self) -> Float[np.ndarray, "k"]:

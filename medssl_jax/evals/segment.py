@@ -13,7 +13,7 @@ from medssl_jax.evals.pictures import Pictures
 from medssl_jax.evals.segment_tables import results
 from medssl_jax.evals.surface import hd95_and_nsd
 from medssl_jax.evals.whole import Segmented, Whole, names_of
-from medssl_jax.ranges import Natural, NotNegative, Part
+from medssl_jax.ranges import Natural, Part, Positive
 
 MASKS = "masks"  # the folder of what was found
 
@@ -23,7 +23,7 @@ def segment(
     *,
     step: Part,
     mirror: Sequence[Natural],
-    tolerance_mm: NotNegative,
+    tolerance_mm: Positive,
 ) -> Evaluator:
     """Build validation by Dice, and the test with surfaces, masks and pictures.
 
@@ -47,7 +47,7 @@ def segment(
       ConfigError: if the method tells no masks or a setting cannot be used; if there
         are no cases for validation or test, or a role has none with any foreground.
     """
-    _check(context, step, mirror, tolerance_mm)
+    _check(context, mirror)
     whole = Whole(context, step, tuple(mirror))
     voxels = context.method.voxels
 
@@ -100,7 +100,8 @@ def _case(name, patient, case: Segmented, structures, tolerance_mm) -> Case:
         if tolerance_mm is not None:
             surfaces.append(hd95_and_nsd(truth, prediction, spacing_mm, tolerance_mm))
     hd95_mm, nsd = np.array(surfaces).T if surfaces else (None, None)
-    return Case(name, patient, np.array(overlaps), hd95_mm, nsd)
+    in_mm = "spacing_mm" in record
+    return Case(name, patient, np.array(overlaps), hd95_mm, nsd, in_mm)
 
 
 def _truth(case: Segmented, k: int) -> np.ndarray:
@@ -108,17 +109,13 @@ def _truth(case: Segmented, k: int) -> np.ndarray:
     return structure(mask, k, image.ndim - 1)
 
 
-def _check(context, step, mirror, tolerance_mm):
+def _check(context, mirror):
     if context.predict is None or not any(context.method.voxels):
         raise ConfigError("evaluation 'segment' needs a method of masks: 'segment'")
     ndim = len(context.draw.shape)
-    if not 0 < step <= 1:
-        raise ConfigError(f"evaluation.step {step} is not above 0 and at most 1")
     if not set(mirror) <= set(range(ndim)):
         text = f"evaluation.mirror {tuple(mirror)} names other axes than 0 to"
         raise ConfigError(f"{text} {ndim - 1}")
-    if not tolerance_mm > 0:
-        raise ConfigError(f"evaluation.tolerance_mm is {tolerance_mm}; use millimetres")
     trained = "train" in context.sources
     for role in ("validation", "test") if trained else ("test",):
         source = context.sources.get(role)

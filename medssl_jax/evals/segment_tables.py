@@ -56,7 +56,7 @@ def results(
     return {
         "headline": f"Test Dice {mean.text()}, {of}.",
         "tables": [
-            _table(rows, len(cases), empty, tolerance_mm),
+            _table(rows, cases, empty, tolerance_mm),
             _case_table(cases, names, dice, hd95_mm),
         ],
         "roc": [],
@@ -64,11 +64,14 @@ def results(
     }
 
 
-def _table(rows, count, empty, tolerance_mm) -> dict[str, Any]:
+def _table(rows, cases, empty, tolerance_mm) -> dict[str, Any]:
     said = f" {empty} of them have no structure, found or true." if empty else ""
+    unmeasured = sum(not case.in_mm for case in cases)
+    if unmeasured:
+        said += f" {unmeasured} have no spacing in their files: mm are their pixels."
     return {
         "title": "Test",
-        "note": f"{count} whole cases in the geometry of their files, at the highest "
+        "note": f"{len(cases)} whole cases in the geometry of their files, at the highest "
         f"validation Dice.{said} Dice and NSD (at {tolerance_mm:g} mm) are 0 where truth "
         "or prediction lacks a structure that the other has; such a case is missed, and "
         "not in the mean of HD95. Where both lack it, it does not count. 95 % intervals "

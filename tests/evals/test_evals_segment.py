@@ -8,6 +8,7 @@ import tiny
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
+from medssl_jax import resolve
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import Prepare
@@ -161,6 +162,22 @@ def test_what_is_missed_or_made_up_is_counted_and_empty_cases_are_told(tmp_path)
     assert "1 of them have no structure" in table["note"]
 
 
+def test_cases_without_a_spacing_are_said_to_be_measured_in_pixels(tmp_path):
+    spaced, bare = source(CASES), source(CASES)
+    bare = Examples(
+        bare.source.names,
+        lambda name: {
+            k: x for k, x in spaced.source.read(name).items() if k != "spacing_mm"
+        },
+        class_names=NAMES,
+        has_masks=True,
+    )
+    bare = Cached(bare, Prepare(3, None, "none"), "")
+    note = run(tmp_path, bare)["tables"][0]["note"]
+    assert "5 have no spacing in their files: mm are their pixels" in note
+    assert "pixels" not in run(tmp_path, spaced)["tables"][0]["note"]
+
+
 def test_copies_of_a_patients_cases_do_not_narrow_the_interval(tmp_path):
     once = {name: CASES[name] for name in list(CASES)[:4]}
     twice = once | {f"{name} again": case for name, case in once.items()}
@@ -233,8 +250,8 @@ def test_training_on_background_alone_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "settings, named",
     [
-        ({"step": 0.0}, "evaluation.step 0"),
-        ({"step": 1.5}, "evaluation.step 1.5"),
+        ({"step": 0.0}, "evaluation.step is 0"),
+        ({"step": 1.5}, "evaluation.step is 1.5"),
         ({"mirror": (3,)}, "evaluation.mirror"),
         ({"mirror": (-1,)}, "evaluation.mirror"),
         ({"tolerance_mm": 0.0}, "evaluation.tolerance_mm"),
@@ -242,7 +259,10 @@ def test_training_on_background_alone_is_refused(tmp_path):
 )
 def test_settings_out_of_range_are_named(tmp_path, settings, named):
     with pytest.raises(ConfigError, match=named):
-        segment(context(tmp_path, CASES), **SETTINGS | settings)
+        stated = {"name": "segment"} | SETTINGS | settings
+        resolve.named(
+            "evaluation", "medssl_jax.evals", stated, context(tmp_path, CASES)
+        )
 
 
 def test_a_method_without_masks_and_roles_without_cases_are_refused(tmp_path):
