@@ -202,7 +202,7 @@ def test_images_of_two_kinds_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"examples_per_shard": 0}, "examples_per_shard 0"),
+        ({"examples_per_shard": 0}, "examples_per_shard is 0"),
         ({"data__on_error": "ignore"}, "data.on_error"),
         ({"data__spacing_mm": (1.0, 1.0)}, "data.spacing_mm"),
         ({"data__root": ""}, "data.root"),

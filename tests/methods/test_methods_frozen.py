@@ -10,7 +10,6 @@ import orbax.checkpoint as ocp
 import pytest
 import tiny
 
-from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
 from medssl_jax.models.network import Network
 from medssl_jax.optim import optimizer
@@ -158,9 +157,3 @@ def test_without_freezing_there_is_nothing_to_choose():
 
     assert "cond" in program(1) and "cond" not in program(0)
     assert method(0.0).frozen == {} and method().frozen == {"backbone": FROZEN}
-
-
-@pytest.mark.parametrize("epochs", [-1.0, float("nan"), float("inf")])
-def test_a_duration_that_cannot_be_is_named(epochs):
-    with pytest.raises(ConfigError, match=rf"method\.frozen_epochs is {epochs}"):
-        method(epochs)

@@ -352,10 +352,6 @@ def test_a_network_that_sees_no_difference_is_called_stuck_at_ln_k():
         ({"prototypes": 1}, "method.prototypes is 1; use 2 or more"),
         ({"crops": {"assigned": 1}}, "two or more crops called 'assigned'"),
         ({"crops": {"assigned": 2, "tiny": 1}}, "config.views has no view of that"),
-        ({"crops": {"assigned": 2, "small": 0}}, "method.crops.small is 0"),
-        ({"epsilon": 0.0}, "method.epsilon is 0.0"),
-        ({"temperature": -1.0}, "method.temperature is -1.0"),
-        ({"queue_length": -1}, "method.queue_length is -1"),
         ({"beta": 1.0}, "method.classes 0 and method.findings 0"),
     ],
 )

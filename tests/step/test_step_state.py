@@ -206,15 +206,3 @@ def test_accumulation_is_warned_of_where_it_adds_no_negatives(name, accumulation
     assert said in warning and bool(warning) == bool(said)
     if said:
         assert "batch_size 16" in warning and "micro-batches of 8" in warning
-
-
-@pytest.mark.parametrize(
-    "setting, named",
-    [
-        ({"layers": 0}, "method.layers is 0"),
-        ({"temperature": 0.0}, "method.temperature is 0"),
-    ],
-)
-def test_settings_that_simclr_cannot_use_are_named(setting, named):
-    with pytest.raises(ConfigError, match=named):
-        tiny.method("simclr", **setting)
