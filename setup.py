@@ -40,6 +40,7 @@ setup(
     extras_require={
         "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
         "beam": ["apache-beam>=2.77"],
+        "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
         "bench": ["monai>=1.5", "torch>=2.6"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],

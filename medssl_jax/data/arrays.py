@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl_jax.data.decoding import decoding
+from medssl_jax.data.decoding import check_unpacked, decoding
 from medssl_jax.errors import DataError
 
 # CPython 3.11 counts the depth of its parser, which reads the header, per interpreter:
@@ -49,4 +49,6 @@ def load_archived(path: str | Path, key: str) -> np.ndarray:
             if key not in archive:
                 held = ", ".join(archive) or "nothing"
                 raise DataError(path, f"holds no {key!r}; it holds: {held}")
+            inside = archive.zip.getinfo(f"{key}.npy")
+            check_unpacked(path, inside.file_size, inside.compress_size)
             return archive[key]

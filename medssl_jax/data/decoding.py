@@ -6,6 +6,25 @@ from pathlib import Path
 
 from medssl_jax.errors import DataError, UserError
 
+_LARGE = 2**30  # bytes
+_MOST_PACKED = 200  # times; masks of float64 that are nearly empty stay below
+
+
+def check_unpacked(path: str | Path, unpacked: int, packed: int) -> None:
+    """Refuse a file that would unpack to all memory: a header can claim anything.
+
+    Args:
+      unpacked, packed: bytes, as claimed and as they lie in the file.
+
+    Raises:
+      DataError: for more than a GiB, and 200 times what the file has.
+    """
+    if unpacked > _LARGE and unpacked > _MOST_PACKED * packed:
+        text = (
+            f"would unpack to {unpacked / 2**30:.1f} GiB from {packed / 2**20:.1f} MiB"
+        )
+        raise DataError(path, f"{text}: it is damaged, or made to harm")
+
 
 @contextlib.contextmanager
 def decoding(

@@ -1,14 +1,18 @@
 """One DICOM file: its pixels, and of a slice where they lie."""
 
+import math
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from medssl_jax.data.decoding import decoding
+from medssl_jax.data.decoding import check_unpacked, decoding
 from medssl_jax.errors import DataError
 
 # nothing else of a file is parsed, so nothing else can leak
@@ -33,6 +37,8 @@ _TAGS = [
 ]
 _PIXELS = ("PixelData", "PhotometricInterpretation", "SamplesPerPixel")
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_PREAMBLE = 128 + 4 + 12  # and the magic word, and the group's length itself
+_AT_ONCE = 2**20  # bytes
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -76,10 +82,28 @@ def read_flat(path: Path, *, most_pixels: float) -> Flat:
 def _reading(read, path, *args):
     with decoding(path, "DICOM file", quotes=False):
         try:
+            check_deflated(path)
             header = pydicom.dcmread(path, specific_tags=_TAGS)
         except InvalidDicomError:
             raise DataError(path, "is not DICOM, though it is called so") from None
         return read(path, header, *args)
+
+
+def check_deflated(path):
+    """Refuse a deflated file that would take all memory: pydicom inflates it at once.
+
+    Raises:
+      DataError: naming the file. What pydicom raises on a damaged one passes.
+    """
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    unpacked, inflate = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    with path.open("rb") as file:
+        file.seek(_PREAMBLE + meta.FileMetaInformationGroupLength)
+        while data := inflate.unconsumed_tail or file.read(_AT_ONCE):
+            unpacked += len(inflate.decompress(data, _AT_ONCE))
+            check_unpacked(path, unpacked, path.stat().st_size)
 
 
 def _slice(path, header):
@@ -88,6 +112,8 @@ def _slice(path, header):
     if header.SamplesPerPixel != 1:
         text = f"has {header.SamplesPerPixel} samples per pixel, not one"
         raise DataError(path, f"{text}; colour images are for the images source")
+    if header.PhotometricInterpretation not in _GREY:
+        raise DataError(path, "has its colours in a palette: no slice of a volume")
     _check_decoder(path, header)
     position = np.array(header.ImagePositionPatient, float).reshape(3)
     # DICOM's first triple is the way of a row: of the index of columns
@@ -147,11 +173,17 @@ def _check_decoder(path, header):
         raise DataError(
             path,
             f"is compressed ({syntax.name}) beyond what is installed; pip install "
-            "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",
+            "'medssl_jax[dicom]'",
         )
 
 
 def _rescaled(path, header):
+    if not math.isfinite(slope := float(header.get("RescaleSlope") or 0)) or (
+        "RescaleSlope" in header and slope == 0
+    ):
+        raise DataError(path, f"has a RescaleSlope of {slope:g}; mend it")
+    claimed = header.Rows * header.Columns * header.BitsAllocated // 8
+    check_unpacked(path, claimed, path.stat().st_size)
     stored = header.pixel_array
     if stored.shape != (header.Rows, header.Columns):
         text = f"has pixel data of {stored.shape}, and its header says"

@@ -30,6 +30,8 @@ def check(record: Record, name: str) -> Record:
         leaves the image.
     """
     image = record["image"]
+    if image.dtype.kind not in "buif":
+        raise DataError(name, f"holds {image.dtype} voxels, not one real number each")
     *spatial, channels = image.shape
     if len(spatial) not in (2, 3) or channels > _MAX_CHANNELS or not image.size:
         text = f"has shape {tuple(spatial)} with {channels} channel(s)"

@@ -10,11 +10,13 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from medssl_jax.data.decoding import decoding
+from medssl_jax.data.decoding import check_unpacked, decoding
 from medssl_jax.data.masks import check_shape, classes
 from medssl_jax.data.orient import ACQUIRED
 from medssl_jax.errors import DataError
 
+_LARGEST_HEADER = 540
+_BEHIND = 100  # a hundredth after the last voxel may be what some program left
 _MM = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 # of the smallest side of a voxel, anywhere in the volume: headers are float32, and some
 # programs round them
@@ -77,10 +79,8 @@ def load(path: Path, channels: int = 1) -> Volume:
       DataError: if the file is damaged, holds something else, or other channels.
     """
     with decoding(path, "NIfTI file"):
-        packed = path.read_bytes()
-        # all of it at once: gzip's checksum stands at the end
-        data = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
-        kind = nib.Nifti2Image if b"n+2" == data[4:7] else nib.Nifti1Image
+        data = _unpacked(path)
+        kind = _kind(data)
         image = kind.from_stream(io.BytesIO(data))
         if image.get_data_dtype().kind not in "iuf":
             text = f"holds {image.get_data_dtype()} voxels"
@@ -92,6 +92,41 @@ def load(path: Path, channels: int = 1) -> Volume:
         with np.errstate(over="ignore"):  # infinities are found later
             voxels = _native(np.asanyarray(image.dataobj))
         return Volume(voxels.reshape(*image.shape[:3], channels), image.header)
+
+
+def _kind(data: bytes) -> type[nib.Nifti1Image]:
+    return nib.Nifti2Image if data[4:7] == b"n+2" else nib.Nifti1Image
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return the file's bytes, as many as its header says that there are.
+
+    Raises:
+      DataError: if there are others, or it claims more than a file of its size can hold.
+    """
+    packed = path.stat().st_size
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if gzipped:
+            file = gzip.GzipFile(fileobj=file)
+        head = file.read(_LARGEST_HEADER)
+        header = _kind(head).header_class(head[: _kind(head).header_class.sizeof_hdr])
+        offset = int(header["vox_offset"])
+        if offset < header.single_vox_offset:
+            raise DataError(path, f"has voxels at byte {offset}, within its header")
+        voxels = math.prod(map(int, header.get_data_shape()))
+        size = offset + voxels * int(header["bitpix"]) // 8
+        check_unpacked(path, size, packed)
+        # to the end, where gzip's checksum stands, and no further than it should be
+        data = head + file.read(max(size + size // _BEHIND - len(head), 0))
+        if file.read(1):
+            shape = header.get_data_shape()
+            text = (
+                f"has more voxels than its header's {shape} {header.get_data_dtype()}"
+            )
+            raise DataError(path, text)
+    return data
 
 
 def load_mask(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from medssl_jax.data import tree
 from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED
 from medssl_jax.errors import ConfigError, DataError
 
@@ -67,6 +68,7 @@ def read_rows(
         text = f"data.only is {only!r}; write COLUMN=VALUE, such as split=train"
         raise ConfigError(text)
     rows: dict[str, Row] = {}
+    tree.readable_file(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)

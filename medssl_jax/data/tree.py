@@ -11,8 +11,8 @@ def files(
 ) -> list[str]:
     """List files below `root` as sorted POSIX paths relative to it.
 
-    Hidden files and folders are left out, macOS's `._*` doubles with them; links are
-    followed. `suffixes` match in any case; `("",)` takes every file. `holds` says in
+    Hidden files and folders are left out, macOS's `._*` doubles with them, and what is
+    no file, as a pipe; links are followed. `suffixes` match in any case; `("",)` takes every file. `holds` says in
     errors what is looked for, `field` which setting names the folder.
 
     Raises:
@@ -27,6 +27,7 @@ def files(
         for folder, names in _walk(root)
         for name in names
         if name.lower().endswith(suffixes) and not name.startswith(".")
+        if not _waits(Path(folder) / name)
     )
     if not found:
         raise DataError(root, f"there is no {holds} in this folder or below it")
@@ -54,6 +55,22 @@ def _walk(root):
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield folder, names
+
+
+def _waits(path: Path) -> bool:
+    """Say whether to open it could wait for ever; a broken link is left to its reader."""
+    return path.exists() and not path.is_file()
+
+
+def readable_file(path: str | Path, mend: str = "") -> None:
+    """Refuse what is no file before it is opened: a pipe or a device never ends.
+
+    Raises:
+      DataError: naming it, with what to do about it.
+    """
+    if not Path(path).is_file():
+        reason = "is no file" if Path(path).exists() else "is missing"
+        raise DataError(path, f"{reason}; {mend}" if mend else reason)
 
 
 def _refuse(error: OSError):

@@ -1,5 +1,6 @@
 """Sources of arrays: .npy trees, MRNet's layout, MedMNIST's archives."""
 
+import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from medssl_jax.data.arrays import load_array
+from medssl_jax.data import decoding
+from medssl_jax.data.arrays import load_archived, load_array
+from medssl_jax.data.host import check
 from medssl_jax.data.sources.medmnist import medmnist
 from medssl_jax.data.sources.mrnet import mrnet
 from medssl_jax.data.sources.npy import npy
@@ -253,3 +256,23 @@ def test_adrenalmnist3d_has_its_published_counts(real_data):
         assert record["image"].shape == (28, 28, 28, 1)
         assert set(np.unique(record["image"])) == {0, 255}
         assert set(source.labels.tolist()) == {0, 1}
+
+
+def test_an_archive_that_would_take_all_memory_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_LARGE", 2**21)
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((64, 256, 256)))
+    with pytest.raises(DataError, match="a.npz: would unpack to"):
+        load_archived(tmp_path / "a.npz", "images")
+
+
+def test_complex_numbers_are_no_image():
+    with pytest.raises(DataError, match="a: holds complex64 voxels"):
+        check({"image": np.ones((4, 5, 1), np.complex64)}, "a")
+
+
+def test_a_pipe_is_no_file_and_no_table(tmp_path):
+    os.mkfifo(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.arange(20.0).reshape(4, 5))
+    assert npy(root=str(tmp_path)).names == ["b.npy"]
+    with pytest.raises(DataError, match="/dev/zero: is no file"):
+        npy(root=str(tmp_path), labels="/dev/zero")

@@ -141,6 +141,7 @@ def test_a_missing_table_root_or_column_is_named(tmp_path):
     ("old", "new", "reason"),
     [
         ("patient00002/study1", "p2", "line 5: Path .*p2/view1.*patientN/studyN"),
+        ("/patient00002/", "/../../patient00002/", r"line 5: Path .*\.\..*patientN"),
         (",1.0,", ",yes,", "line 2: Edema is 'yes'"),
         (",0.0,", ",0.5,", "line 5: Edema is '0.5'"),
         (",AP,", ",", "line 2: has not as many fields"),

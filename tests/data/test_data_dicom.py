@@ -18,6 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from medssl_jax.data import decoding
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.sources.dicom import dicom
@@ -182,7 +183,8 @@ def spoil(folder, case):
     """Write one series that cannot be used."""
     stored = pixels(8)
     changes = {
-        "constant": {"RescaleSlope": 0},
+        "slope": {"RescaleSlope": 0},
+        "palette": {"PhotometricInterpretation": "PALETTE COLOR"},
         "no position": {"ImagePositionPatient": None},
         "no spacing": {"PixelSpacing": None},
         "multi-frame": {"NumberOfFrames": 2},
@@ -194,6 +196,7 @@ def spoil(folder, case):
         "one slice": {},
     }.get(case, {})
     stored = stored[:1] if case == "one slice" else stored
+    stored = 0 * stored if case == "constant" else stored
     order = write(folder, stored, **changes).tolist()
     middle = folder / f"1-{order.index(len(order) // 2):03d}.dcm"
     data = pydicom.dcmread(middle)
@@ -206,6 +209,10 @@ def spoil(folder, case):
         data.save_as(middle)
     if case == "mixed spacings":
         data.PixelSpacing = [0.6, 0.75]
+        data.save_as(middle)
+    if case == "shifted":
+        position = np.array(data.ImagePositionPatient, float) + 300 * ACROSS
+        data.ImagePositionPatient = [f"{x:.6f}" for x in position]
         data.save_as(middle)
     if case == "mixed planes":
         data.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
@@ -229,6 +236,9 @@ CASES = {
     "mixed sizes": "mixed sizes: 2 x 6, 4 x 6",
     "mixed spacings": "mixed pixel spacings",
     "mixed planes": "different planes",
+    "shifted": "slice 5 of 8 lies .* mm beside the others",
+    "slope": "RescaleSlope of 0",
+    "palette": "colours in a palette",
     "one slice": "one slice only",
     "constant": "constant",
     "no position": "ImagePositionPatient",
@@ -240,7 +250,7 @@ CASES = {
     "truncated": "no readable DICOM",
     "multi-frame": "multi-frame.*dcm2niix",
     "colours": "3 samples per pixel",
-    "compressed": "compressed.*JPEG-LS.*pip install pylibjpeg",
+    "compressed": "compressed.*JPEG-LS.*pip install .medssl_jax.dicom",
     "unknown syntax": "transfer syntax",
 }
 
@@ -284,6 +294,33 @@ def test_a_damaged_deflated_file_is_an_example_of_its_own(tmp_path):
     assert [source.name(i) for i in range(2)] == ["ct", "ct/1-000.dcm"]
     with pytest.raises(DataError, match="ct/1-000.dcm: is no readable DICOM"):
         source[1]
+
+
+def test_a_deflated_file_of_zeros_without_end_is_not_inflated(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_LARGE", 2**21)
+    write(tmp_path / "ct", pixels())
+    path = tmp_path / "ct/1-000.dcm"
+    data = pydicom.dcmread(path)
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.PixelData = bytes(2**23)
+    data.save_as(path)
+    source = dicom(root=str(tmp_path))
+    assert [source.name(i) for i in range(2)] == ["ct", "ct/1-000.dcm"]
+    with pytest.raises(DataError, match="ct/1-000.dcm: would unpack to"):
+        source[1]
+
+
+def test_slices_of_a_tilted_gantry_are_no_shifted_ones(tmp_path):
+    stored = pixels(8)
+    write(tmp_path, stored)
+    for path in tmp_path.iterdir():
+        data = pydicom.dcmread(path)
+        position = np.array(data.ImagePositionPatient, float)
+        position += 0.3 * (position @ NORMAL) * DOWN
+        data.ImagePositionPatient = [f"{x:.6f}" for x in position]
+        data.save_as(path)
+    image = dicom(root=str(tmp_path))[0]["image"][..., 0]
+    np.testing.assert_array_equal(image, 2.0 * stored - 1024)
 
 
 def test_bytes_called_dicom_are_not_passed_over(tmp_path):

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medssl_jax.data import decoding
 from medssl_jax.data.sources.nifti import nifti
 from medssl_jax.errors import ConfigError, DataError
 
@@ -147,10 +148,14 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, case, reason):
         ("srow_x", [0, 0, 0, 0], "affine"),
         ("srow_y", [0, np.nan, 0, 0], "affine"),
         ("pixdim", [1, 0, 1, 1, 1, 1, 1, 1], "spacing"),
+        ("vox_offset", 0, "voxels at byte 0, within its header"),
+        ("dim", [3, 3, 3, 4, 1, 1, 1, 1], r"more voxels than its header's \(3, 3, 4\)"),
+        ("dim", [3, 3, 4, 6, 1, 1, 1, 1], "no readable NIfTI"),
     ],
 )
 def test_a_senseless_header_is_named(tmp_path, field, value, reason):
     image = nib.Nifti1Image(volume(3, 4, 5), np.eye(4))
+    image.header["vox_offset"] = 352
     image.header[field] = value
     (tmp_path / "scan_7.nii").write_bytes(
         image.header.binaryblock + bytes(4) + volume(3, 4, 5).tobytes()
@@ -158,6 +163,25 @@ def test_a_senseless_header_is_named(tmp_path, field, value, reason):
     source = nifti(root=str(tmp_path))
     with pytest.raises(DataError, match=f"scan_7.nii: .*{reason}"):
         source[0]
+
+
+def test_a_stream_without_end_is_read_no_further_than_it_should_be(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(decoding, "_LARGE", 2**21)
+    write(tmp_path / "large.nii", np.zeros((2, 2**10, 2**10), np.int32))
+    packed = gzip.compress((tmp_path / "large.nii").read_bytes())
+    (tmp_path / "large.nii").unlink()
+    (tmp_path / "claims.nii.gz").write_bytes(packed)
+    write(tmp_path / "hides.nii", volume(3, 4, 5))
+    hides = (tmp_path / "hides.nii").read_bytes() + bytes(2**22)
+    (tmp_path / "hides.nii").unlink()
+    (tmp_path / "hides.nii.gz").write_bytes(gzip.compress(hides))
+    source = nifti(root=str(tmp_path))
+    with pytest.raises(DataError, match="claims.nii.gz: would unpack to 0.0 GiB"):
+        source[0]
+    with pytest.raises(DataError, match="hides.nii.gz: has more voxels"):
+        source[1]
 
 
 def test_colours_are_refused(tmp_path):

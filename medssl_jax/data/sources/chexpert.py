@@ -108,6 +108,7 @@ def _gray(path: Path) -> np.ndarray:
 
 def _rows(table, view, findings, marks):
     """Yield name, patient and labels of each row of the view."""
+    tree.readable_file(table, "data.root is the release's folder")
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -125,7 +126,7 @@ def _rows(table, view, findings, marks):
 
 def _row(table, line, cells, findings, marks):
     found = _PATH.fullmatch(cells["Path"])
-    if not found:
+    if not found or ".." in cells["Path"] or "//" in cells["Path"]:
         text = f"{line}: Path {cells['Path']!r} is no RELEASE/.../patientN/studyN/FILE"
         raise DataError(table, text)
     for finding in findings:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from medssl_jax.data import tree
 from medssl_jax.data.decoding import decoding
-from medssl_jax.data.dicom_slice import Slice, read_slice
+from medssl_jax.data.dicom_slice import Slice, check_deflated, read_slice
 from medssl_jax.data.host import check
 from medssl_jax.data.orient import check_orientation, orient
 from medssl_jax.data.source import Examples, Record
@@ -112,6 +112,7 @@ def _sort(path):
     """Return "slice" with the series it belongs to, or "damaged", or "other"."""
     try:
         with decoding(path, "DICOM file"):
+            check_deflated(path)
             header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
             uid = header.get_item("SeriesInstanceUID")
             if "MediaStorageSOPClassUID" in header.file_meta:
@@ -158,6 +159,7 @@ def _stack(slices: list[Slice], folder: str):
     heights = np.array([s.position @ normal for s in slices])
     order = np.argsort(heights)
     between = _slice_distance(heights[order], folder)
+    _refuse_shifted(slices, heights, normal, folder)
     volume = np.stack([slices[i].pixels for i in order])
     spacing_mm = (between, *first.spacing_mm)
     axes = np.stack([normal, *first.directions])
@@ -177,6 +179,18 @@ def _refuse_mixture(slices, folder):
         raise DataError(folder, f"{text}: a localizer is no volume; leave it out")
     if np.ptp([s.spacing_mm for s in slices], axis=0).max() > _SAME_MM:
         raise DataError(folder, "its slices have mixed pixel spacings")
+
+
+def _refuse_shifted(slices, heights, normal, folder):
+    """Refuse a slice beside the line of the others, which a tilted gantry may slant."""
+    positions = np.array([s.position for s in slices])
+    across = positions - np.outer(heights, normal)
+    steps = np.diff(across[np.argsort(heights)], axis=0)
+    off = np.abs(steps - np.median(steps, axis=0)).max(axis=1)
+    if (beside := off > max(slices[0].spacing_mm)).any():
+        i = int(np.flatnonzero(beside)[0])
+        text = f"slice {i + 2} of {len(slices)} lies {off[i]:.1f} mm beside the others"
+        raise DataError(folder, f"{text}; find out which is wrong")
 
 
 def _slice_distance(heights, folder):
