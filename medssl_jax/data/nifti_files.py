@@ -118,9 +118,10 @@ def _unpacked(path: Path) -> bytes:
         voxels = math.prod(map(int, header.get_data_shape()))
         size = offset + voxels * int(header["bitpix"]) // 8
         check_unpacked(path, size, packed)
+        most = size + size // _BEHIND
         # to the end, where gzip's checksum stands, and no further than it should be
-        data = head + file.read(max(size + size // _BEHIND - len(head), 0))
-        if file.read(1):
+        data = head + file.read(max(most - len(head), 0))
+        if file.read(1) or len(data) > most:
             shape = header.get_data_shape()
             text = (
                 f"has more voxels than its header's {shape} {header.get_data_dtype()}"
