@@ -17,6 +17,7 @@ from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.texts import Texts
+from medssl_jax.data.shards.trusted import check_features
 from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.files import read_json
@@ -158,6 +159,7 @@ def _reader(path, stamp):
 def _features(root, stamp):
     """Return what TFDS unpacks the records of a folder with."""
     del stamp
+    check_features(Path(root))
     with _IMPORTING:
         import tensorflow_datasets  # half a second, where shards are read only
 

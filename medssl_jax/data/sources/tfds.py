@@ -12,6 +12,7 @@ from tqdm import tqdm
 from medssl_jax.data import tree
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import check
+from medssl_jax.data.shards.trusted import FEATURES, check_features
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.errors import ConfigError, DataError
 
@@ -97,6 +98,9 @@ def _open(builder: str, data_dir: str) -> Any:
             "data.builder is empty; name a TFDS builder, or data.data_dir"
         )
     where = data_dir or "~/tensorflow_datasets"
+    below = Path(where).expanduser() / builder.partition("/")[0].partition(":")[0]
+    for path in below.rglob(FEATURES):
+        check_features(path.parent)
     try:
         if not builder:
             return tensorflow_datasets.builder_from_directory(data_dir)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,7 @@ from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import layout
 from medssl_jax.data.sources.npy import npy
 from medssl_jax.data.sources.shards import shards
+from medssl_jax.data.sources.tfds import tfds
 from medssl_jax.errors import ConfigError, DataError
 
 SHARD = "medssl_jax-train.array_record-0000{}-of-00003"
@@ -292,3 +294,22 @@ def test_a_folder_without_shards_is_refused(tmp_path, root, reason):
 def test_configs_offer_every_source():
     for name in set(resolve.known("medssl_jax.data.sources")) - {"shards", "phantom"}:
         assert prepared.get_config(name).data.name == name
+
+
+@pytest.mark.parametrize("opened", ["shards", "tfds"])
+def test_a_class_that_is_none_of_tfdss_is_not_imported(
+    copy, opened, tmp_path, monkeypatch
+):
+    """TFDS imports what features.json names, and so would run anybody's code."""
+    (tmp_path / "harmful.py").write_text("raise AssertionError('it was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = copy / "features.json"
+    known = "tensorflow_datasets.core.features.text_feature.Text"
+    assert known in path.read_text()
+    path.write_text(path.read_text().replace(known, "harmful.Text"))
+    with pytest.raises(DataError, match=r"features\.json: names the class 'harmful"):
+        if opened == "shards":
+            open_train(copy)[0]
+        else:
+            tfds(builder="", split="train", data_dir=str(copy))
+    assert "harmful" not in sys.modules
