@@ -7,7 +7,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from medssl_jax import files
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols import outcome
@@ -62,7 +61,7 @@ def _config(folder: Path) -> ConfigDict:
         raise DataError(
             folder, "holds no finished training (config.json, results.json)"
         )
-    found = files.read_json(path)
+    found = provenance.read_config(path)
     if "running" not in found:
         text = "is of a version that had no config.running yet"
         raise DataError(path, f"{text}; evaluate it with that version, or train again")

@@ -31,6 +31,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         eval_batches(source, host.draw, size=size),
         total=-(-len(source) // size),
         desc="encoding",
+        disable=None,
     )
     features = np.concatenate(
         [np.asarray(encoder(b["image"]))[: len(b["index"])] for b in batches]

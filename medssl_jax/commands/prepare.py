@@ -167,7 +167,9 @@ def _write_missing(
     missing = [shard for shard in shards if note(folder, shard) is None]
     total = sum(shard.stop - shard.start for shard in shards)
     todo = sum(shard.stop - shard.start for shard in missing)
-    with tqdm(total=total, initial=total - todo, unit="image", desc="preparing") as bar:
+    with tqdm(
+        total=total, initial=total - todo, unit="image", desc="preparing", disable=None
+    ) as bar:
         if config.beam:
             from medssl_jax.data.shards.beam import write_by_beam
 

@@ -193,7 +193,7 @@ def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
 
 
 def _write_start(this: _Run, first: int) -> None:
-    files.write_json(this.workdir / "config.json", provenance.plain(this.config))
+    provenance.write_config(this.workdir / "config.json", this.config)
     description = provenance.describe(
         this.config, this.task.sources, this.task.durations
     )

@@ -21,7 +21,8 @@ def files(
     if not root:
         raise DataError(field, f"is empty; name the folder that holds {holds}")
     if not Path(root).is_dir():
-        raise DataError(root, f"there is no such folder; check {field}")
+        below = "" if Path(root).is_absolute() else f" in {Path.cwd()}"
+        raise DataError(root, f"there is no such folder{below}; check {field}")
     found = sorted(
         (Path(folder) / name).relative_to(root).as_posix()
         for folder, names in _walk(root)

@@ -116,7 +116,7 @@ def has_results(folder: Path) -> bool:
 def _finished(config: ConfigDict, folder: Path) -> Mapping[str, Any] | None:
     if not has_results(folder):
         return None
-    before = provenance.flat(ConfigDict(files.read_json(folder / "config.json")))
+    before = provenance.flat(ConfigDict(provenance.read_config(folder / "config.json")))
     check_same_config(before, provenance.flat(config), folder / "checkpoints")
     results = files.read_json(folder / _RESULTS)
     reported = (folder / "report.html").exists()  # the last thing that a run writes

@@ -32,7 +32,7 @@ def finish(
       facts: what run.json holds beside the command: `data`, `durations`, `parameters`.
       began: seconds since the epoch, of this call: an earlier one's are not in it.
     """
-    files.write_json(workdir / "config.json", provenance.plain(config))
+    provenance.write_config(workdir / "config.json", config)
     ran = provenance.of_command(config.name, began) | _FACTS | dict(facts)
     files.write_json(workdir / "run.json", ran | {"seconds": time.time() - began})
     files.write_json(workdir / "results.json", results)

@@ -23,6 +23,7 @@ from medssl_jax.report.embedding import embedding, projection
 from medssl_jax.report.run import Rows, Run
 from medssl_jax.report.scans import scan_grid
 from medssl_jax.report.segmented import segmented
+from medssl_jax.run.private import without_folders
 
 _ROWS = 20  # of a long table, where the file has the rest
 
@@ -162,7 +163,10 @@ def config(run: Run) -> Section:
     title = "Config"
     if run.config is None:
         return Section(title, [missing("config.json", "the config is not known")])
-    rows = [[f"config.{name}", str(value)] for name, value in _fields(run.config)]
+    rows = [
+        [f"config.{name}", without_folders(str(value))]
+        for name, value in _fields(run.config)
+    ]
     table = Table("Fields, as flags set them", ["field", "value"], rows, tall=True)
     return Section(title, [table])
 

@@ -29,6 +29,7 @@ from medssl_jax.data.source import (
 )
 from medssl_jax.optim.durations import Durations
 from medssl_jax.report.blocks import cell
+from medssl_jax.run.private import with_home, without_folders, without_home
 
 _PACKAGES = (
     "medssl_jax",
@@ -72,6 +73,20 @@ def plain(config: Any) -> Any:
     return config
 
 
+def write_config(path: Path, config: ConfigDict) -> None:
+    """Write a config for `read_config`, and for people; the user's home is ~ in it."""
+    files.write_json(path, without_home(plain(config)))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a config as `write_config` was given it, tuples as lists.
+
+    Raises:
+      DataError: if the file is missing or damaged.
+    """
+    return with_home(files.read_json(path))
+
+
 def describe(
     config: ConfigDict, sources: Mapping[str, Source], durations: Durations
 ) -> dict[str, Any]:
@@ -100,7 +115,9 @@ def of_command(name: str, began: float) -> dict[str, Any]:
     return {
         "name": name,
         "started": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "medssl_jax.main", *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", "-m", "medssl_jax.main", *map(without_folders, sys.argv[1:])]
+        ),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _PACKAGES},

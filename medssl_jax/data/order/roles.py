@@ -87,7 +87,9 @@ def sources(
             inherited = {} if another else source
             found[role] = open_source(f"splits.{role}", {**inherited, **settings})
         elif fraction := settings.pop("fraction"):
-            rest, held_out = by_patient(found[TRAIN], fraction, split_seed)
+            rest, held_out = by_patient(
+                found[TRAIN], fraction, split_seed, f"config.splits.{role}.fraction"
+            )
             found[role] = taken(found[TRAIN], held_out)
             found[TRAIN] = taken(found[TRAIN], rest)
     check_disjoint(found)
@@ -125,7 +127,7 @@ def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.nd
             text = f"data.balance {balance!r} is unknown; known: oversample"
             raise ConfigError(text)
         if train.labels is None:
-            text = "data.balance needs labels; the training data has none"
+            text = "data.balance needs labels, and the training data has none: see data.labels"
             raise ConfigError(text)
         return indices[oversample(np.asarray(train.labels)[indices], seed)]
 

@@ -1,6 +1,7 @@
 """Which examples are held out, and which are repeated."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -16,7 +17,7 @@ _FOLDS = 20  # at most, unless the fraction or its rest is less than one of thes
 
 
 def by_patient(
-    source: Source, fraction: float, seed: int
+    source: Source, fraction: float, seed: int, field: str = "fraction"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out about `fraction` of a source, no patient on both sides.
 
@@ -28,11 +29,11 @@ def by_patient(
       Indices of the rest and of the held out, each ascending.
 
     Raises:
-      ConfigError: if the fraction is not between 0 and 1.
+      ConfigError: naming `field`, if the fraction is not between 0 and 1.
       UserError: if there are too few patients.
     """
     if not 0 < fraction < 1:
-        raise ConfigError(f"fraction {fraction} to hold out is not between 0 and 1")
+        raise ConfigError(f"{field} {fraction}, to hold out, is not between 0 and 1")
     ids = range(len(source)) if source.patients is None else source.patients
     _, groups = np.unique(np.asarray(ids), return_inverse=True)
     patients = len(np.unique(groups))
@@ -138,10 +139,13 @@ def oversample(labels: np.ndarray, seed: int) -> np.ndarray:
 def _stratified(labels, groups, fraction, seed):
     """Return the union of as many of equal folds as make up the fraction."""
     most = max(_FOLDS, math.ceil(1 / min(fraction, 1 - fraction)))
-    share = Fraction(fraction).limit_denominator(most)
-    folds = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=seed)
+    most = min(most, np.unique(labels, return_counts=True)[1].max())  # of few examples
+    share = Fraction(fraction).limit_denominator(int(most))
     try:
-        parts = [test for _, test in folds.split(groups, labels, groups)]
+        folds = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():  # that a class is too rare for every fold
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+            parts = [test for _, test in folds.split(groups, labels, groups)]
     except ValueError as error:
         text = f"fraction {fraction} cannot be held out of {len(labels)} examples"
         raise UserError(f"{text}, alike in labels: {error}") from error

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from medssl_jax.data.order.mixture import Mixture
+from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.order.splits import by_patient, check_disjoint, oversample, strata
-from medssl_jax.data.source import UNLABELLED, Examples
+from medssl_jax.data.relabel import partly_labelled
+from medssl_jax.data.source import UNLABELLED, Examples, Subset
 from medssl_jax.errors import ConfigError, DataError, UserError
 
 
@@ -135,3 +138,23 @@ def test_findings_are_held_out_in_like_shares_with_the_rare_ones(seed):
 def test_oversampling_findings_is_refused():
     with pytest.raises(ConfigError, match="data.balance .*2 findings"):
         oversample(np.array([[0, 1], [1, 1]]), 0)
+
+
+def test_sixteen_rows_can_be_divided_and_nobody_is_warned_of_it(recwarn):
+    """Eight of each class and .3: ten folds of scikit-learn would be too many."""
+    given = source(np.arange(16) % 2)
+    rest, held_out = by_patient(given, 0.3, 0)
+    assert sorted([*rest, *held_out]) == list(range(16))
+    assert 3 <= len(held_out) <= 6 and set(np.asarray(given.labels)[held_out]) == {0, 1}
+    by_patient(source(np.array([0] * 30 + [1] * 3)), 0.1, 0)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("wrap", [lambda s: partly_labelled(s, 0.5, 0), lambda s: s])
+def test_repeats_are_counted_through_every_wrapper(wrap):
+    labels = np.array([0] * 9 + [1] * 3)
+    repeated = wrap(Subset(source(labels), oversample(labels, 0)))
+    for given in (repeated, Mixture([repeated], ("ct",))):
+        assert len(given) == 18 and given.distinct == 12
+        with pytest.raises(ConfigError, match="'distinct' excludes repeats"):
+            sampler("distinct", given, batch_size=4, seed=0)
