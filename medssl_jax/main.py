@@ -40,6 +40,9 @@ def main(_) -> None:
             if jax.process_index() == 0:
                 print(f"results: {workdir}", flush=True)
             run(config, workdir)
+    except KeyboardInterrupt:  # where no step can be saved: starting, evaluating
+        print("stopped; the same command goes on", file=sys.stderr, flush=True)
+        sys.exit(130)
     except Exception as error:
         if not (isinstance(error, UserError) or files.is_full(error)):
             raise  # a bug of ours keeps its traceback

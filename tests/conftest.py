@@ -39,3 +39,10 @@ def real_data() -> Path:
     if not root:
         pytest.skip("MEDSSL_DATA is not set: real files are not tested")
     return Path(root)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled():
+    """Let go of a file's programs: a worker that keeps all of them holds gigabytes."""
+    yield
+    jax.clear_caches()

@@ -209,9 +209,13 @@ def check_same_config(saved: dict, config: dict, folder: Path) -> None:
         if saved.get(field) != config.get(field)
     ]
     if changed:
+        judged = all(field.startswith("evaluation") for field in changed)
+        instead = (
+            ", or test a finished run anew by configs/evaluate.py" if judged else ""
+        )
         raise ConfigError(
             f"{folder.parent} holds a run with another config ({'; '.join(changed)}); "
-            "choose another --workdir, or delete it to start anew"
+            f"choose another --workdir, or delete it to start anew{instead}"
         )
 
 
