@@ -73,12 +73,6 @@ def test_computes_in_bfloat16_and_keeps_float32():
     assert 0 < jnp.abs(features.pooled - reference.pooled).max() < 0.1
 
 
-@pytest.mark.parametrize("field", ["levels", "width"])
-def test_a_shape_that_cannot_be_is_named(field):
-    with pytest.raises(ConfigError, match=rf"model\.{field} 0"):
-        unet(**{"ndim": 3, "width": 8, "levels": 2, field: 0})
-
-
 def test_images_of_another_rank_are_refused():
     with pytest.raises(ConfigError, match=r"model\.ndim is 3, and images have 2 axes"):
         unet(ndim=3, width=2, levels=1).init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))
