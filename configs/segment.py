@@ -148,8 +148,8 @@ def demo(config: ConfigDict) -> None:
     config.model.update(width=8, levels=4)
     config.method.classes = 5  # 1 femur, 2 tibia, 3 patella, 4 fibula
     config.batch_size = config.micro_batch_size = 4
-    config.train_epochs = 20.0
-    config.checkpoint.every_epochs = 5.0
+    config.train_epochs = 16.0
+    config.checkpoint.every_epochs = 4.0
     config.log_every_steps = 16
     config.schedule.peak = 3e-3  # a network half as wide
     config.views.first = view(axes=(-2, -1))

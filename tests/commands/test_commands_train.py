@@ -43,9 +43,20 @@ def largest_file(workdir: Path, step: int) -> Path:
     return max(data, key=lambda path: path.stat().st_size)
 
 
-def losses(workdir: Path) -> list[tuple[int, float]]:
+def logged(workdir: Path) -> list[dict]:
+    """Return what was logged, but for times."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+    times = ("clips_per_second", "data_wait")
+    return [
+        {name: x for name, x in line.items() if name not in times}
+        for line in map(json.loads, lines)
+    ]
+
+
+def told(workdir: Path) -> dict:
+    """Return what run.json tells of the run but for times and folders."""
+    run = json.loads((workdir / "run.json").read_text())
+    return {name: run[name] for name in ("data", "durations", "parameters", "versions")}
 
 
 def assert_ends_alike(workdir: Path, reference: Path) -> None:
@@ -58,7 +69,8 @@ def assert_ends_alike(workdir: Path, reference: Path) -> None:
     for name, leaf in expected.items():
         np.testing.assert_array_equal(state[name], leaf, err_msg=name)
     assert position == expected_position
-    assert losses(workdir) == losses(reference)
+    assert logged(workdir) == logged(reference)
+    assert told(workdir) == told(reference)
 
 
 def test_a_run_killed_in_mid_accumulation_ends_with_the_same_bits(reference, tmp_path):
@@ -72,6 +84,19 @@ def test_a_run_killed_in_mid_accumulation_ends_with_the_same_bits(reference, tmp
     assert accumulated["/opt_state/mini_step"] == 1
     tiny_run.finish(tiny_run.start(command))
     assert_ends_alike(tmp_path, reference)
+
+
+def test_a_finished_run_that_is_started_again_tells_the_same(reference, copied):
+    began = json.loads((copied / "run.json").read_text())
+    said = tiny_run.finish(tiny_run.start(tiny_run.arguments(copied)))
+    assert_ends_alike(copied, reference)
+    now = json.loads((copied / "run.json").read_text())
+    assert (
+        now["started"] == began["started"] and now["seconds"] >= 0.8 * began["seconds"]
+    )
+    assert "compiling" not in said
+    shown = (copied / "report.html").read_text() + (copied / "run.json").read_text()
+    assert str(copied.parent) not in shown
 
 
 def test_a_finished_run_leaves_no_memory_of_its_workers_behind(tmp_path):
@@ -102,7 +127,8 @@ def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_
     said = tiny_run.finish(process, 128 + signal.SIGTERM)
     (saved,) = steps(tmp_path)[-1:]
     assert f"stopped after step {saved}, saved" in said
-    assert saved < tiny_run.STEPS and losses(tmp_path)[-1][0] == saved
+    *_, last = [0, *(line["step"] for line in logged(tmp_path))]
+    assert saved < tiny_run.STEPS and saved - last in (0, 1)
     tiny_run.finish(tiny_run.start(command))
     assert_ends_alike(tmp_path, reference)
 
