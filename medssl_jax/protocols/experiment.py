@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
 from medssl_jax import files, resolve
 from medssl_jax.commands import train
@@ -106,6 +108,25 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
             files.write_json(folder / _RESULTS, outcome)
         return outcome
     return files.read_json(folder / _RESULTS)
+
+
+class Pace:
+    """Says after each run that was made how long those to come may take."""
+
+    def __init__(self, folders: Sequence[Path]):
+        self._missing = [folder for folder in folders if not has_results(folder)]
+        self._total, self._began = len(self._missing), time.monotonic()
+
+    def tell(self) -> None:
+        """Count what was made since the last time; say what is left."""
+        before = len(self._missing)
+        self._missing = [f for f in self._missing if not has_results(f)]
+        made, left = self._total - len(self._missing), len(self._missing)
+        if left == before or not left or jax.process_index() != 0:
+            return
+        seconds = left * (time.monotonic() - self._began) / made
+        interval = tqdm.format_interval(seconds)
+        print(f"{made} of {self._total} runs made, about {interval} for the others")
 
 
 def has_results(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import outcome
 from medssl_jax.protocols.cases import Cases, aligned, mean_of
-from medssl_jax.protocols.experiment import complete, prepare, vary
+from medssl_jax.protocols.experiment import Pace, complete, prepare, vary
 from medssl_jax.protocols.tested import read_cases
 from medssl_jax.run import provenance
 
@@ -42,17 +42,20 @@ def run(config: ConfigDict, workdir: Path) -> None:
     cells = _cells(config.grid.to_dict())
     tried = {_name(cell): workdir / "cells" / _name(cell) for cell in cells}
     tested = provenance.plain(experiment.evaluation)
+    seeds = range(experiment.seed, experiment.seed + config.repeats)
+    repeats = {str(seed): workdir / "repeats" / str(seed) for seed in seeds}
+    pace = Pace([*tried.values(), *repeats.values()])
     outcomes = []
     for cell, folder in zip(cells, tried.values(), strict=True):
         trial = vary(experiment, _changes(cell))
         trial.evaluation = (ConfigDict({"name": "validation", "of": tested}),)
         outcomes.append(_values(complete(trial, folder, within=workdir)))
+        pace.tell()
     best = choose([outcome.get(_LOSS, math.nan) for outcome in outcomes])
     chosen = vary(experiment, _changes(cells[best]))
-    repeats = {}
-    for seed in range(experiment.seed, experiment.seed + config.repeats):
-        folder = repeats[str(seed)] = workdir / "repeats" / str(seed)
-        found = complete(vary(chosen, {"seed": seed}), folder, within=workdir)
+    for seed, folder in repeats.items():
+        found = complete(vary(chosen, {"seed": int(seed)}), folder, within=workdir)
+        pace.tell()
         if "diverged" in found:
             raise UserError(f"{folder} diverged: {found['diverged']}")
     if jax.process_index() != 0:

@@ -16,10 +16,12 @@ from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import convergence, outcome
 from medssl_jax.protocols.cases import Cases, Measure, aligned, mean_of
 from medssl_jax.protocols.compare import difference, shown
-from medssl_jax.protocols.experiment import complete, has_results, prepare, vary
+from medssl_jax.protocols.experiment import Pace, complete, has_results, prepare, vary
 from medssl_jax.protocols.tested import read_cases
 from medssl_jax.ranges import Parts
 from medssl_jax.saved import encoder
+
+_TOLD = 4  # fractions, at most, in the headline
 
 
 class Place(NamedTuple):
@@ -56,6 +58,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     to_make = {p.initialisation for p, at in folders.items() if not has_results(at)}
     for name in sorted(to_make):
         encoder.check_start(starts[name], experiment.model.to_dict())
+    pace = Pace(list(folders.values()))
     for (fraction, name, seed), folder in folders.items():
         one = vary(
             experiment,
@@ -66,6 +69,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
             },
         )
         found = complete(one, folder, within=workdir)
+        pace.tell()
         if "diverged" in found:
             text = f"{folder} diverged: {found['diverged']}"
             raise UserError(f"{text} (choose a rate with configs/grid.py)")
@@ -244,9 +248,10 @@ def _headline(study, gains, means) -> str:
         share, _, mean, *_ = means[0]
         return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
     against_last = f"{study.names[0]} - {study.names[-1]}"
-    share, pair, *_, gain = next(row for row in gains if row[1] == against_last)
-    gain = gain.removesuffix(" *")
-    return f"With {share} of the labels, {study.metric} of {pair}: {gain}."
+    told = [row for row in gains if row[1] == against_last]
+    told = told if len(told) <= _TOLD else [told[0], told[-1]]
+    each = [f"{gain.removesuffix(' *')} with {share}" for share, *_, gain in told]
+    return f"{study.metric} of {against_last}: {', '.join(each)} of the labels."
 
 
 def _means_table(study, rows) -> dict[str, Any]:

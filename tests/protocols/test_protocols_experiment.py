@@ -1,6 +1,7 @@
 """Experiments inside protocols: composed, varied, told apart."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -135,3 +136,30 @@ def test_an_unknown_command_lists_the_known_ones():
     with pytest.raises(ConfigError, match="command 'losses' is unknown"):
         resolve.command("losses")
     assert resolve.command("train") is experiment.train.run
+
+
+def test_the_time_that_is_left_is_told_over_the_runs_that_were_made(
+    tmp_path, capsys, monkeypatch
+):
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+
+    def make(folder):
+        (folder / "results.json").write_text("{}")
+
+    make(folders[0])  # of an earlier start: it tells nothing of how long one takes
+    times = iter([0.0, 60.0, 100.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    pace = experiment.Pace(folders)
+    pace.tell()
+    make(folders[1])
+    pace.tell()
+    make(folders[2])
+    pace.tell()
+    make(folders[3])
+    pace.tell()
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 3 runs made, about 02:00 for the others",
+        "2 of 3 runs made, about 00:50 for the others",
+    ]
