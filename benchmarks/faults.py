@@ -39,12 +39,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 _KIND = flags.DEFINE_enum("kind", "files", ["files", "saved", "settings"], "of inputs")
 _COUNT = flags.DEFINE_integer("count", 100, "inputs")
+_HANGS = flags.DEFINE_float("hangs", 8.0, "seconds that are too long")
 _FIRST = flags.DEFINE_integer("first", 0, "seed of the first; each has the next one")
 
 _FIELD = re.compile(
     r"\b(?:config|data|model|method|splits|views?|optimizer|schedule)\b|_"
 )
-HANGS_S, HEAVY_KIB = 8, 4 * 2**20
+HEAVY_KIB = 4 * 2**20
 ROOT = Path(__file__).parents[1]
 
 Case = Callable[[random.Random, Path], tuple[str, Callable[[], None]]]
@@ -479,7 +480,7 @@ def attempt(seed: int, make: Case) -> tuple[str, str, str]:
         _in_child(seed, make, folder, writing)
     os.close(writing)
     said = b""
-    while (left := began + HANGS_S - time.monotonic()) > 0:
+    while (left := began + _HANGS.value - time.monotonic()) > 0:
         if not select.select([reading], [], [], left)[0]:
             continue
         if not (more := os.read(reading, 2**16)):
