@@ -333,11 +333,8 @@ def of_saved(rng: random.Random, folder: Path):
     ]
 
     def use():
-        import jax
-
         record = {"image": np.random.RandomState(0).rand(9, 10, 11, 1)}
-        with jax.disable_jit():
-            load(folder / which).of_record(record)
+        load(folder / which).of_record(record)
 
     return what, use
 

@@ -49,7 +49,7 @@ def named(
       ConfigError: if there is no such name; as `call`.
     """
     settings = dict(settings)
-    function = factory(package, settings.pop("name", ""))
+    function = _factory_of(field, package, settings.pop("name", ""))
     return call(field, functools.partial(function, *args, **given), settings)
 
 
@@ -101,7 +101,7 @@ def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: if there is no such name; or naming a setting whose value cannot be.
     """
-    function = factory(package, settings.get("name", ""))
+    function = _factory_of(field, package, settings.get("name", ""))
     known = inspect.signature(function, eval_str=True).parameters
     for name, value in settings.items():
         if name in known:
@@ -121,6 +121,13 @@ def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config.{field} is missing")
             part = part[name]
         _check_type(field, part, annotation)
+
+
+def _factory_of(field: str, package: str, name: Any) -> Callable:
+    try:
+        return factory(package, name)
+    except ConfigError as error:
+        raise ConfigError(f"config.{field}.name: {error}") from None
 
 
 def _check_type(field: str, value: Any, annotation: Any) -> None:

@@ -33,7 +33,7 @@ from medssl_jax.run.provenance import plain
 from medssl_jax.saved import encoder
 from medssl_jax.step.parallel import AXIS
 from medssl_jax.step.state import TrainState, init_state, to_unit
-from medssl_jax.views.compose import compose
+from medssl_jax.views.compose import View, compose
 
 
 class Task(NamedTuple):
@@ -262,11 +262,18 @@ def _method_maker(config, views, durations):
         "method",
         "medssl_jax.methods",
         config.method.to_dict(),
-        views={name: compose(ops) for name, ops in views.items()},
+        views={name: _view(name, ops) for name, ops in views.items()},
         durations=durations,
         axis_name=AXIS,
         dtype=_dtype(config.running.precision),
     )
+
+
+def _view(name: str, ops: Mapping[str, Any]) -> View:
+    try:
+        return compose(ops)
+    except ConfigError as error:  # which names the operation
+        raise ConfigError(f"config.views.{name}: {error}") from None
 
 
 def _init(config, make_method, backbone, tx, example):
