@@ -14,16 +14,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from medssl_jax import files
 from medssl_jax.data import cache
 from medssl_jax.data.host import Prepare
 from medssl_jax.errors import DataError
+from medssl_jax.ranges import Natural
 
 DATASET = "medssl_jax"  # as TFDS names it
 FORMAT = f"2.{cache.FORMAT}"  # of these files, and of what settings mean
 PREPARED = "prepared.json"
 AGAIN = "prepare again"  # what mends a damaged folder
 NAMES, PATIENTS, LABELS = "names", "patients", "labels"
+
+
+class _File(BaseModel, extra="allow"):
+    file: str
+    bytes: Natural
+    examples: Natural
+
+
+class _Split(BaseModel, extra="allow"):
+    shards: list[_File]
+
+
+class _Prepared(BaseModel, extra="allow"):
+    complete: bool
+    splits: dict[str, _Split]
+    prepare: dict[str, Any]
+
+
+class _Examples(BaseModel, extra="allow"):
+    labels: bool
+    patients: bool
+    label_names: list[str] | None
+    has_masks: bool = False
+    class_names: list[str] | None = None
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -73,6 +100,26 @@ def read_prepared(folder: Path) -> dict[str, Any]:
             f"is of format {found.get('format')!r}, written by medssl_jax {writer}; "
             f"this one reads {FORMAT!r}: prepare the data again, in another folder",
         )
+    return _checked(path, found, _Prepared)
+
+
+def read_examples(folder: Path, split: str) -> dict[str, Any]:
+    """Read what is known of a split's examples.
+
+    Raises:
+      DataError: if the file is missing or damaged.
+    """
+    path = folder / examples_name(split)
+    return _checked(path, files.read_json(path, AGAIN), _Examples)
+
+
+def _checked(path: Path, found: dict[str, Any], kind: type[BaseModel]):
+    try:
+        kind.model_validate(found, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(path, f"{where}: {first['msg']}; {AGAIN}") from error
     return found
 
 

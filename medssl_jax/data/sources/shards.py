@@ -20,7 +20,6 @@ from medssl_jax.data.shards.texts import Texts
 from medssl_jax.data.shards.trusted import check_features
 from medssl_jax.data.source import TARGETS, Record, Source
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.files import read_json
 
 # An open file costs memory for each of its records, 20 bytes; opening one of 10,000
 # records takes .3 ms.
@@ -57,7 +56,7 @@ def shards(*, root: str, split: str) -> "Shards":
     files = about["splits"][split]["shards"]
     for file in files:
         _check_size(folder / file["file"], file["bytes"])
-    examples = read_json(folder / layout.examples_name(split), layout.AGAIN)
+    examples = layout.read_examples(folder, split)
     ends = list(itertools.accumulate(file["examples"] for file in files))
 
     def rows(known: str) -> np.ndarray:
