@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 Count = Annotated[int, Field(ge=1)]
+Made = Annotated[int, Field(ge=1, le=10**6)]  # examples that are computed, and listed
 Natural = Annotated[int, Field(ge=0)]
 Ndim = Annotated[int, Field(ge=2, le=3)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes

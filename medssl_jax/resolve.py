@@ -92,7 +92,7 @@ def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"config.{field}.{name} is missing: {called} needs it")
     for name, value in settings.items():
         if name in known:
-            _check_type(f"{field}.{name}", value, known[name].annotation)
+            check_value(f"{field}.{name}", value, known[name].annotation)
 
 
 def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
@@ -105,7 +105,7 @@ def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
     known = inspect.signature(function, eval_str=True).parameters
     for name, value in settings.items():
         if name in known:
-            _check_type(f"{field}.{name}", value, known[name].annotation)
+            check_value(f"{field}.{name}", value, known[name].annotation)
 
 
 def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
@@ -120,7 +120,7 @@ def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
             if name not in part:
                 raise ConfigError(f"config.{field} is missing")
             part = part[name]
-        _check_type(field, part, annotation)
+        check_value(field, part, annotation)
 
 
 def _factory_of(field: str, package: str, name: Any) -> Callable:
@@ -130,7 +130,12 @@ def _factory_of(field: str, package: str, name: Any) -> Callable:
         raise ConfigError(f"config.{field}.name: {error}") from None
 
 
-def _check_type(field: str, value: Any, annotation: Any) -> None:
+def check_value(field: str, value: Any, annotation: Any) -> None:
+    """Refuse a value in `config.FIELD` that is none of a type.
+
+    Raises:
+      ConfigError: naming the field.
+    """
     if annotation is inspect.Parameter.empty:
         return
     if wrong := misfit(value, annotation):

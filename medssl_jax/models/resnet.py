@@ -55,7 +55,9 @@ def resnet(
     """
     for field, name, known in (("block", block, _BLOCKS), ("stem", stem, _STEMS)):
         if name not in known:
-            raise ConfigError(f"unknown {field} {name!r}; known: {', '.join(known)}")
+            raise ConfigError(
+                f"config.model.{field}: unknown {field} {name!r}; known: {', '.join(known)}"
+            )
     shape = (ndim, tuple(layers), block, width, stem)
     of_blocks = rates(drop_path, sum(layers))
     module = _ResNet(*shape, dtype, axis_name, recompute, of_blocks)

@@ -1,7 +1,7 @@
 """What a config stands for: sources, method, optimizer and evaluator of one run."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
-from medssl_jax.ranges import Count, Positive, Seed, Workers
+from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved import encoder
 from medssl_jax.step.parallel import AXIS
@@ -75,6 +75,9 @@ _FIELDS = {  # that are no part's own
     "log_every_steps": Count,
     "checkpoint.every_epochs": Positive,
     "checkpoint.keep": Count,
+    "running.precision": str,
+    "running.recompute": bool,
+    "running.drop_path": Decay,
 }
 
 
@@ -191,9 +194,12 @@ def build(config: ConfigDict, workdir: Path) -> Task:
 def _check_settings(config: ConfigDict) -> None:
     """Refuse what can be refused before the data is opened."""
     resolve.fields(config, _FIELDS)
+    views, evaluation = plain(config.views), plain(config.evaluation)
+    resolve.check_value("views", views, Mapping[str, Mapping[str, Any]])
+    resolve.check_value("evaluation", evaluation, Sequence[Mapping[str, Any]])
     resolve.check_types("method", "medssl_jax.methods", config.method.to_dict())
     resolve.check_types("model", "medssl_jax.models", config.model.to_dict())
-    for i, one in enumerate(plain(config.evaluation)):
+    for i, one in enumerate(evaluation):
         resolve.check_types(f"evaluation[{i}]", "medssl_jax.evals", one)
 
 

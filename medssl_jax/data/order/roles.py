@@ -25,7 +25,7 @@ from medssl_jax.data.settings import divide
 from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.errors import ConfigError
-from medssl_jax.ranges import Part, Seed
+from medssl_jax.ranges import Part, Seed, Share
 
 TRAIN = "train"
 
@@ -87,6 +87,7 @@ def sources(
             inherited = {} if another else source
             found[role] = open_source(f"splits.{role}", {**inherited, **settings})
         elif fraction := settings.pop("fraction"):
+            resolve.check_value(f"splits.{role}.fraction", fraction, Share)
             rest, held_out = by_patient(
                 found[TRAIN], fraction, split_seed, f"config.splits.{role}.fraction"
             )

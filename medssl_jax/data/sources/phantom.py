@@ -14,14 +14,14 @@ from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
 from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import Scan, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
-from medssl_jax.ranges import Count, Seed, Share
+from medssl_jax.ranges import Count, Made, Seed, Share
 
 REVISION = 1  # of the pictures; raise it with every change to them: caches look at it
 
 
 def phantom(
     *,
-    count: Count,
+    count: Made,
     seed: Seed,
     size_voxels: Sequence[Count],
     tear_fraction: Share = 0.5,

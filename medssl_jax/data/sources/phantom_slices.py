@@ -15,7 +15,7 @@ from medssl_jax.phantoms.knee.anatomy import Anatomy, draw_anatomy
 from medssl_jax.phantoms.knee.render import BONES
 from medssl_jax.phantoms.knee.scan import MODALITIES, Scan, as_modality, draw_scan
 from medssl_jax.phantoms.knee.signs import Signs, draw_signs
-from medssl_jax.ranges import Count, Seed, Share
+from medssl_jax.ranges import Count, Made, Seed, Share
 
 REVISION = 1  # of the pictures, on top of phantom's; caches look at both
 _STACK = (20, 32)  # slices of the protocols that the one is taken from
@@ -26,7 +26,7 @@ _OFF_MM = 6.0  # to either side of it, where the ligament is still cut
 
 def phantom_slices(
     *,
-    count: Count,
+    count: Made,
     seed: Seed,
     size_pixels: Sequence[Count],
     images_per_patient: Sequence[Count] = (1, 4),
