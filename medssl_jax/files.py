@@ -16,7 +16,7 @@ import numpy as np
 from medssl_jax.errors import DataError, UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SAYS_FULL = ("No space left", "RESOURCE_EXHAUSTED", "File too large", "quota")
+_SAYS_FULL = ("No space left", "RESOURCE_EXHAUSTED", "File too large", "Disk quota")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
@@ -66,7 +66,8 @@ def is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
-        if any(sign in str(error) for sign in _SAYS_FULL):
+        text = str(error)  # a device without memory is exhausted too, and no disk
+        if any(sign in text for sign in _SAYS_FULL) and "memory" not in text.lower():
             return True
         error = error.__cause__ or error.__context__
     return False

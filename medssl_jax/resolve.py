@@ -90,9 +90,7 @@ def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in settings:
             raise ConfigError(f"config.{field}.{name} is missing: {called} needs it")
-    for name, value in settings.items():
-        if name in known:
-            check_value(f"{field}.{name}", value, known[name].annotation)
+    _check_values(field, known, settings)
 
 
 def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
@@ -102,10 +100,9 @@ def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
       ConfigError: if there is no such name; or naming a setting whose value cannot be.
     """
     function = _factory_of(field, package, settings.get("name", ""))
-    known = inspect.signature(function, eval_str=True).parameters
-    for name, value in settings.items():
-        if name in known:
-            check_value(f"{field}.{name}", value, known[name].annotation)
+    _check_values(
+        field, inspect.signature(function, eval_str=True).parameters, settings
+    )
 
 
 def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
@@ -121,6 +118,12 @@ def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config.{field} is missing")
             part = part[name]
         check_value(field, part, annotation)
+
+
+def _check_values(field, known, settings) -> None:
+    for name, value in settings.items():
+        if name in known:
+            check_value(f"{field}.{name}", value, known[name].annotation)
 
 
 def _factory_of(field: str, package: str, name: Any) -> Callable:

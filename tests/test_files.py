@@ -69,3 +69,5 @@ def test_a_full_disk_is_known_by_number_words_and_cause():
         )
     )
     assert not files.is_full(OSError(errno.EACCES, "x"))
+    of_a_gpu = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."
+    assert not files.is_full(RuntimeError(of_a_gpu))

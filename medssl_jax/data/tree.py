@@ -12,8 +12,9 @@ def files(
     """List files below `root` as sorted POSIX paths relative to it.
 
     Hidden files and folders are left out, macOS's `._*` doubles with them, and what is
-    no file, as a pipe; links are followed. `suffixes` match in any case; `("",)` takes every file. `holds` says in
-    errors what is looked for, `field` which setting names the folder.
+    no file, as a pipe; links are followed. `suffixes` match in any case; `("",)` takes
+    every file. `holds` says in errors what is looked for, `field` which setting names
+    the folder.
 
     Raises:
       DataError: if root is empty, missing, no folder, unreadable, or holds none.
