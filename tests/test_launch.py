@@ -66,7 +66,7 @@ def test_two_processes_equal_two_devices_by_pmap_too(two_devices, tmp_path):
 
 def test_the_launcher_exits_with_the_first_failure(tmp_path):
     said = tiny_run.finish(launch(tmp_path, model__name="resnest"), 1)
-    assert "error: unknown name 'resnest' in models" in said
+    assert "error: config.model.name: unknown name 'resnest' in models" in said
 
 
 def test_the_launcher_asks_for_a_number():
