@@ -115,10 +115,14 @@ class Shards(Source):
         with decoding(path, f"shard at example {i}", mend="prepare it again"):
             (packed,) = _reader(str(path), stamp).read([place])
             found = _features(self.root, stamp).deserialize_example_np(packed)
-            name, expected = found["name"].decode(), self.names[i]
-        if name != expected:
-            reason = f"holds {name!r}, not {expected!r}, as example {i}"
-            raise DataError(path, f"{reason}; prepare it again")
+            beside = {
+                "name": self.names,
+                "patient": self.patients,
+                "label": self.labels,
+            }
+        for known, values in beside.items():
+            if values is not None and known in found:
+                _check_same(path, i, known, found[known], values[i])
         record = {f: found[f] for f in ("image", *TARGETS) if f in found}
         if np.all(np.isfinite(found["spacing_mm"])):
             record["spacing_mm"] = tuple(found["spacing_mm"].tolist())
@@ -163,6 +167,14 @@ def _features(root, stamp):
         import tensorflow_datasets  # half a second, where shards are read only
 
         return tensorflow_datasets.builder_from_directory(root).info.features
+
+
+def _check_same(path, i, known, value, expected):
+    """Refuse an example that is another than what stands beside the shards says."""
+    value = value.decode() if isinstance(value, bytes) else value
+    if not np.array_equal(value, expected, equal_nan=known == "label"):
+        reason = f"holds the {known} {value!r}, not {expected!r}, as example {i}"
+        raise DataError(path, f"{reason}; prepare it again")
 
 
 def _check_size(path, size):

@@ -264,7 +264,7 @@ def test_shards_that_changed_places_are_found(copy):
     first.write_bytes(second.read_bytes())
     second.write_bytes(packed)
     with pytest.raises(
-        DataError, match=r"00000-of-00003: (is cut off|holds '004.npy')"
+        DataError, match=r"00000-of-00003: (is cut off|holds the name '004.npy')"
     ):
         open_train(copy)[0]
 
@@ -283,6 +283,20 @@ def test_what_stands_beside_the_shards_is_checked_too(copy, name):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=name):
         open_train(copy)
+
+
+@pytest.mark.parametrize("known", ["name", "patient", "label"])
+def test_a_flipped_bit_beside_the_shards_is_found_on_reading(copy, known):
+    """No array says that it is damaged, and their whole files are never read."""
+    path = copy / f"train.{known}s.npy"
+    content = bytearray(path.read_bytes())
+    content[-1 if known == "patient" else -4] ^= 0x80  # of a text: no UTF-8 any more
+    path.write_bytes(content)
+    source = open_train(copy)
+    assert list(source.patients)  # splits ask for them first
+    with pytest.raises(DataError, match=f"00002-of-00003: holds the {known} "):
+        source[9]
+    assert source[8]["image"].size
 
 
 @pytest.mark.parametrize(("root", "reason"), [("", "data.root"), ("x", "no shards")])
