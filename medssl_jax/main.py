@@ -1,5 +1,6 @@
 """From flags to one call: python -m medssl_jax.main --config=configs/byol3d.py."""
 
+import gc
 import logging
 import os
 import sys
@@ -30,26 +31,34 @@ def main(_) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     threading.excepthook = _in_a_thread
     try:
-        initialize_cluster()
-        config = _CONFIG.value
-        run = resolve.command(config.command)
-        workdir = Path(_WORKDIR.value or f"runs/{config.name}")
-        with files.writing(workdir):
-            workdir.mkdir(parents=True, exist_ok=True)
-        with alone_in(workdir):
-            if jax.process_index() == 0:
-                print(f"results: {workdir}", flush=True)
-            run(config, workdir)
+        _run()
+        return
     except KeyboardInterrupt:  # where no step can be saved: starting, evaluating
-        print("stopped; the same command goes on", file=sys.stderr, flush=True)
-        sys.exit(130)
+        status, full, said = 130, False, "stopped; the same command goes on"
     except Exception as error:
-        if not (isinstance(error, UserError) or files.is_full(error)):
+        full = files.is_full(error)
+        if not (full or isinstance(error, UserError)):
             raise  # a bug of ours keeps its traceback
-        print(f"error: {_text(error)}", file=sys.stderr, flush=True)
-        if jax.distributed.is_initialized():
-            os._exit(1)  # sys.exit would wait minutes for the others, and they for it
-        sys.exit(1)
+        status, said = 1, f"error: {_text(error)}"
+    gc.collect()  # an error holds its frames, and they the workers' shared memory
+    print(said, file=sys.stderr, flush=True)
+    # sys.exit would wait minutes for the other processes, and they for it; and let
+    # libraries write what is left to a full disk, each with a traceback
+    leave = os._exit if full or jax.distributed.is_initialized() else sys.exit
+    leave(status)
+
+
+def _run() -> None:
+    initialize_cluster()
+    config = _CONFIG.value
+    run = resolve.command(config.command)
+    workdir = Path(_WORKDIR.value or f"runs/{config.name}")
+    with files.writing(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    with alone_in(workdir):
+        if jax.process_index() == 0:
+            print(f"results: {workdir}", flush=True)
+        run(config, workdir)
 
 
 def _text(error: Exception) -> str:

@@ -25,6 +25,7 @@ from medssl_jax.step.parallel import local_copy
 
 _items = ocp.args.Composite
 _log = logging.getLogger(__name__)
+_BESIDE = 4 * 2**20  # bytes: what Orbax writes beside arrays, some kB for each of them
 _POSITION = "data"  # beside the paths of leaves, which start with a dot
 
 
@@ -191,7 +192,7 @@ class Checkpoints:
 
     def _check_room(self, state: PyTree) -> None:
         """Raise OSError at once, where Orbax's threads would bury it in tracebacks."""
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        needed = _BESIDE + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < needed:
             raise OSError(28, f"{needed >> 20} MiB needed, {free >> 20} MiB free")

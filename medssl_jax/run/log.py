@@ -59,6 +59,7 @@ class Logger:
             return
         path = Path(workdir) / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         _rewind(path, start_step)
         with writing(path):
             self._file = path.open("a", encoding="utf-8")
@@ -72,8 +73,9 @@ class Logger:
         values = {name: _plain(value) for name, value in mapping.items()}
         strict = {name: _finite(value) for name, value in values.items()}
         line = json.dumps({"step": step, **strict}, allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(line + "\n")
+            self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._events.add_scalar(name, value, step)

@@ -104,6 +104,24 @@ def test_a_finished_run_leaves_no_memory_of_its_workers_behind(tmp_path):
     assert "leaked" not in tiny_run.finish(tiny_run.start(command))
 
 
+@pytest.mark.slow
+def test_nor_does_one_whose_data_are_damaged(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scan = np.random.default_rng(0).integers(0, 255, (4, 16, 16), np.uint8)
+    for i in range(16):
+        np.save(tmp_path / f"scans/{i}.npy", scan)
+    damaged = tmp_path / "scans/9.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    phantoms = ("data.count", "data.size_voxels", "splits.probe", "splits.test")
+    given = {"data__root": tmp_path / "scans", "data__workers": 2}
+    command = tiny_run.arguments(tmp_path / "run", **given)
+    command = [f for f in command if not any(name in f for name in phantoms)]
+    command[0] = "--config=configs/byol3d.py:npy"
+    said = tiny_run.finish(tiny_run.start(command), 1)
+    assert "9.npy: is no readable .npy" in said
+    assert "leaked" not in said
+
+
 def test_one_scan_without_labels_is_enough_to_pretrain(tmp_path):
     (tmp_path / "scans").mkdir()
     scan = np.random.default_rng(0).integers(0, 255, (6, 20, 20), np.uint8)

@@ -124,7 +124,7 @@ def test_another_config_is_refused_by_field_before_its_shapes_are(tmp_path):
 def test_no_room_is_an_error_before_a_byte_is_written(tmp_path, monkeypatch):
     save(tmp_path, 1)
     saved = open_in(tmp_path)
-    usage = namedtuple("usage", "free")(20)
+    usage = namedtuple("usage", "free")(2**20)  # for arrays, not for what tells of them
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(UserError, match=f"no room for a checkpoint in {tmp_path}"):
         saved.save(2, state(2), data())
