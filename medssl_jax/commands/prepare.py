@@ -22,6 +22,7 @@ from medssl_jax.data.shards import layout
 from medssl_jax.data.shards.finish import finish
 from medssl_jax.data.shards.write import Kind, Shard, WriteShard, kind_of, note, plan
 from medssl_jax.data.source import Source
+from medssl_jax.data.workers import awaited as workers_awaited
 from medssl_jax.data.workers import begin as begin_worker
 from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.ranges import Count, Workers
@@ -194,7 +195,8 @@ def _by_processes(
         running = {pool.submit(write, shard): shard for shard in shards}
         try:
             for finished in as_completed(running):
-                finished.result()
+                with workers_awaited():
+                    finished.result()
                 yield running[finished]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

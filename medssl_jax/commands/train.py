@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax import files
+from medssl_jax.data import workers
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.report.build import build as build_report
@@ -130,7 +131,8 @@ def _train(
         logger.say("compiling the step")
     for step in range(first, durations.steps):
         asked_at = time.perf_counter()
-        batch = next(this.data)
+        with workers.awaited():
+            batch = next(this.data)
         waited = time.perf_counter() - asked_at
         if step == 0:
             _write_views(this, batch)

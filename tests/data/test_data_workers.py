@@ -42,6 +42,19 @@ def main():
     list(pool.map(time.sleep, [0.1] * 8))
     return pool
 """
+KILLED = """
+if __name__ == "__main__":
+    import multiprocessing
+    from medssl_jax.data.workers import awaited
+    kept = main()
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    with awaited():
+        if hasattr(kept, "submit"):
+            kept.submit(time.sleep, 0).result()
+        while True:
+            next(kept)
+"""
 ENDING = """
 if __name__ == "__main__":
     kept = main()
@@ -79,3 +92,12 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, script):
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left
+
+
+@pytest.mark.parametrize("script", [LOADING, PREPARING], ids=["loading", "preparing"])
+def test_a_worker_that_is_killed_is_told(tmp_path, script):
+    path = tmp_path / "work.py"
+    path.write_text("import time\n" + script + KILLED)
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "UserError: a worker process was killed" in done.stderr
