@@ -6,8 +6,10 @@ import pytest
 from test_configs import load
 
 from medssl_jax import optim, resolve
+from medssl_jax.errors import ConfigError
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
+from medssl_jax.run import task
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved import encoder
 from medssl_jax.views.compose import compose
@@ -111,3 +113,13 @@ def measured(ops):
         count = len(ops["energy_bands"]["sigmas"]) + 1
         ops["energy_bands"] |= {"mean": (0.1,) * count, "std": (0.01,) * count}
     return ops
+
+
+def test_an_optimizers_settings_are_looked_at_before_energies_are_measured(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("medssl_jax.data.energies.fill", None)
+    config = load("swav", "demo")
+    config.optimizer.b1 = 2.0
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.b1 is 2\.0"):
+        task.build(config, tmp_path)

@@ -52,3 +52,16 @@ def load_archived(path: str | Path, key: str) -> np.ndarray:
             inside = archive.zip.getinfo(f"{key}.npy")
             check_unpacked(path, inside.file_size, inside.compress_size)
             return archive[key]
+
+
+def load_images(path: str | Path, key: str) -> np.ndarray:
+    """Return (n, *s) images of a .npz file, or (n, *s, c).
+
+    Raises:
+      DataError: as `load_archived`; if they are no numbers, or have too few axes.
+    """
+    images = load_archived(path, key)
+    if images.ndim < 3 or not len(images) or images.dtype.kind not in "buif":
+        text = f"{key} is {images.dtype} {images.shape}"
+        raise DataError(path, f"{text}, not numbers (n, rows, columns) or more axes")
+    return images

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medssl_jax.data import masks
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.resample import resample, resample_nearest
 from medssl_jax.data.resize import check_size, resize, resize_nearest
@@ -17,7 +18,6 @@ _MAX_CHANNELS = 4
 _MOST_VOXELS = 1000  # of a class
 _MOST_GROWTH = 1000  # times the voxels that a file has
 _MOST_RESAMPLED = 2**30
-_MOST_CLASSES = 255  # what a mask of uint8 can name
 
 
 def check(record: Record, name: str) -> Record:
@@ -212,14 +212,7 @@ def _check_mask(mask, spatial, name):
     if mask.shape[: len(spatial)] != spatial or mask.ndim - len(spatial) > 1:
         text = f"has a mask of shape {mask.shape}, and the image has {spatial}"
         raise DataError(name, f"{text}; they have to be of one grid")
-    low, high = mask.min(), mask.max()
-    if not (0 <= low and high <= _MOST_CLASSES):  # NaN is neither
-        text = f"has a mask with values from {low} to {high}"
-        raise DataError(name, f"{text}; classes are 0 to {_MOST_CLASSES}")
-    if mask.dtype.kind == "f" and (mask != np.round(mask)).any():
-        wrong = mask[mask != np.round(mask)][0]
-        text = f"has a mask with fractions, such as {wrong:g}"
-        raise DataError(name, f"{text}; classes are whole numbers: was it resampled?")
+    masks.classes(mask, f"{name}, its mask")
 
 
 def _check_growth(image, spacing_mm, new_mm, name):

@@ -67,7 +67,7 @@ def pair(
     return Pairs(*_by_row(root, names, masks, only), masks)
 
 
-def classes(values: np.ndarray, path: Path) -> UInt8[np.ndarray, "..."]:
+def classes(values: np.ndarray, path: str | Path) -> UInt8[np.ndarray, "..."]:
     """Return a mask's values as classes.
 
     Raises:

@@ -125,6 +125,9 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         functools.partial(schedules.schedule, durations),
         config.schedule.to_dict(),
     )
+    make_optimizer = functools.partial(optim.optimizer, durations, learning_rate)
+    stated = config.optimizer.to_dict()
+    resolve.call("optimizer", make_optimizer, stated)  # before energies take a minute
     measure = functools.partial(
         energies.reference_energies,
         sources[roles.TRAIN],
@@ -147,13 +150,8 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         sources = {
             role: Masked(source, *method.voxels) for role, source in sources.items()
         }
-    tx = resolve.call(
-        "optimizer",
-        functools.partial(
-            optim.optimizer, durations, learning_rate, frozen=method.frozen
-        ),
-        config.optimizer.to_dict(),
-    )
+    make_optimizer = functools.partial(make_optimizer, frozen=method.frozen)
+    tx = resolve.call("optimizer", make_optimizer, stated)
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
     init = _init(config, make_method, backbone, tx, example)
     spec = {

@@ -234,6 +234,11 @@ def test_medmnist_names_what_is_wrong_with_an_archive(tmp_path):
     root = archive(tmp_path / "a.npz", images, np.full((5, 14), 2, np.uint8))
     with pytest.raises(DataError, match=r"a.npz: train_labels\[0, 0\] is 2, neither 1"):
         medmnist(root=root, split="train")
+    for no_images in (images.astype(str), images[:, 0]):
+        root = archive(tmp_path / "a.npz", no_images, np.zeros((5, 1), np.uint8))
+        with pytest.raises(DataError, match=r"a.npz: train_images is .* not numbers"):
+            medmnist(root=root, split="train")
+    root = archive(tmp_path / "a.npz", images, np.zeros((5, 1), np.uint8))
     with pytest.raises(DataError, match="a.npz: .*'val_labels'.*train_images"):
         medmnist(root=root, split="val")
     with pytest.raises(ConfigError, match="data.split 'all'"):

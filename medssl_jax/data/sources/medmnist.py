@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl_jax.data import tree
-from medssl_jax.data.arrays import load_archived
+from medssl_jax.data.arrays import load_archived, load_images
 from medssl_jax.data.host import check
 from medssl_jax.data.label_arrays import classes_or_findings
 from medssl_jax.data.source import Examples, Record
@@ -85,4 +85,4 @@ class _Read:
 @lru_cache(maxsize=len(SPLITS))
 def _images(root, split, stamp):
     del stamp  # another file under the same name is not the one remembered
-    return load_archived(root, f"{split}_images")
+    return load_images(root, f"{split}_images")

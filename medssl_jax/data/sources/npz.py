@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medssl_jax.data import tree
-from medssl_jax.data.arrays import load_archived
+from medssl_jax.data.arrays import load_archived, load_images
 from medssl_jax.data.host import check
 from medssl_jax.data.label_arrays import classes_or_findings
 from medssl_jax.data.source import Examples, Record
@@ -97,11 +97,7 @@ class _Read:
 @lru_cache(maxsize=4)
 def _images(root, key, stamp):
     del stamp  # another file under the same name is not the one remembered
-    images = load_archived(root, key)
-    if images.ndim < 3 or not len(images) or images.dtype.kind not in "buif":
-        text = f"{key} is {images.dtype} {images.shape}"
-        raise DataError(root, f"{text}, not numbers (n, rows, columns) or more axes")
-    return images
+    return load_images(root, key)
 
 
 @lru_cache(maxsize=4)
