@@ -9,7 +9,10 @@ The variant is another config's file and variant, which becomes `config.experime
 An initialisation is NAME=PATH of a run, an encoder or torchvision's .safetensors, or
 NAME= for random weights; there can be any number. Subsets of the labels are nested,
 stratified, by patient, and of one seed the same for each initialisation; all runs have
-one split and as many updates as with all labels. Kill it, start it again: it goes on.
+one split and as many updates as with all labels. Validation labels choose the
+checkpoint of every run, all of them: they are counted beside the training labels; with
+fewer, lower config.experiment.splits.validation.fraction. Kill it, start it again: it
+goes on.
 
 Published (arXiv:2101.05224): 10 to 90 % of the labels. Run on chest X-rays:
 benchmarks/RESULTS.md. The demo, after configs/simclr.py's: four fractions, two

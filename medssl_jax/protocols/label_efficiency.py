@@ -93,11 +93,14 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
 def summarise(
     runs: Mapping[Place, Cases],
-    used: Mapping[Place, tuple[int, int | None]],
+    used: Mapping[Place, outcome.Used],
     *,
     seed: int,
 ) -> dict[str, Any]:
     """Return what results.json holds.
+
+    Validation labels are not among those of which a fraction is taken: they are counted
+    beside it.
 
     Intervals speak of other test patients, with the training runs as they are: the
     mean over seeds of the metric (or of its paired difference) is taken anew on each
@@ -107,7 +110,12 @@ def summarise(
     means, gains, values = [], [], {}
     for fraction in study.fractions:
         share = f"{100 * fraction:g} %"
-        row = [share, _range(used[p][0] for p in used if p.fraction == fraction)]
+        here = [each for place, each in used.items() if place.fraction == fraction]
+        row = [
+            share,
+            _range(each.examples for each in here),
+            _range(each.validation for each in here),
+        ]
         for name in study.names:
             mean = _mean(study, fraction, name)
             each = _of(study.scores, fraction, name)
@@ -121,7 +129,7 @@ def summarise(
             name = " - ".join(pair)
             values[f"{study.metric}, {name}, {fraction:g}"] = gain._asdict()
     return {
-        "headline": _headline(study, gains, means),
+        "headline": _headline(study, gains, means, used.values()),
         "tables": [
             _means_table(study, means),
             *([_gains_table(study, gains)] if gains else []),
@@ -229,10 +237,13 @@ def _of(by_place: Mapping[Place, Any], fraction: float, name: str) -> list[Any]:
 def _rows(runs, used) -> list[dict[str, Any]]:
     rows = []
     for place, each in runs.items():
-        examples, patients = used[place]
         whole = np.arange(len(each.names))
         scores = {name: one(whole) for name, one in each.measures.items()}
-        known = {"training_examples": examples, "training_patients": patients}
+        known = {
+            "training_examples": used[place].examples,
+            "training_patients": used[place].patients,
+            "validation_examples": used[place].validation,
+        }
         rows.append({**place._asdict(), **known, **scores})
     return rows
 
@@ -243,15 +254,20 @@ def _range(counts) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _headline(study, gains, means) -> str:
+def _headline(study, gains, means, used) -> str:
+    beside = _range(each.validation for each in used)
+    of_labels = (
+        f"of the training labels; each run chose its checkpoint by {beside} validation "
+        "labels beside these."
+    )
     if not gains:
-        share, _, mean, *_ = means[0]
-        return f"{study.metric} of {study.names[0]}: {mean} with {share} of the labels."
+        share, _, _, mean, *_ = means[0]
+        return f"{study.metric} of {study.names[0]}: {mean} with {share} {of_labels}"
     against_last = f"{study.names[0]} - {study.names[-1]}"
     told = [row for row in gains if row[1] == against_last]
     told = told if len(told) <= _TOLD else [told[0], told[-1]]
     each = [f"{gain.removesuffix(' *')} with {share}" for share, *_, gain in told]
-    return f"{study.metric} of {against_last}: {', '.join(each)} of the labels."
+    return f"{study.metric} of {against_last}: {', '.join(each)} {of_labels}"
 
 
 def _means_table(study, rows) -> dict[str, Any]:
@@ -259,9 +275,11 @@ def _means_table(study, rows) -> dict[str, Any]:
     return {
         "title": f"Test {study.metric} by share of the labels",
         "note": f"{len(study.first.names)} test examples; mean and deviation over "
-        f"{seeds} seeds, each with its own subset of the labels; in brackets the 95 % "
-        "interval of that mean, by bootstrap over test patients.",
-        "columns": ["labels", "examples", *study.names],
+        f"{seeds} seeds, each with its own subset of the training labels; in brackets "
+        "the 95 % interval of that mean, by bootstrap over test patients. Whatever the "
+        "share, all validation examples choose the checkpoint.",
+        "columns": ["labels", "training examples", "validation examples"]
+        + list(study.names),
         "rows": rows,
     }
 

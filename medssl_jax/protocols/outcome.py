@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,6 +17,18 @@ from medssl_jax.report.protocols import SECTIONS
 from medssl_jax.run import provenance
 
 _FACTS = {"data": {}, "durations": {}, "parameters": None}
+
+
+class Used(NamedTuple):
+    """What a run had labels of.
+
+    examples, patients: of training; patients are None where they are not known.
+    validation: examples that chose the checkpoint.
+    """
+
+    examples: int
+    patients: int | None
+    validation: int
 
 
 def finish(
@@ -53,10 +65,16 @@ def facts_of(folders: Sequence[Path]) -> dict[str, Any]:
     return {"data": data, "durations": durations, "parameters": parameters}
 
 
-def labels_used(folder: Path) -> tuple[int, int | None]:
-    """Return how many training examples and patients a run had; None is not known."""
-    data = files.read_json(folder / "run.json")["data"][TRAIN]
-    return data["distinct"], data["patients"]
+def labels_used(folder: Path) -> Used:
+    """Return how many examples a run had labels of, for training and beside it."""
+    data = files.read_json(folder / "run.json")["data"]
+    validation = data.get("validation", {"distinct": 0, "label_counts": None})
+    unlabelled = (validation["label_counts"] or {}).get("none", 0)
+    return Used(
+        data[TRAIN]["distinct"],
+        data[TRAIN]["patients"],
+        validation["distinct"] - unlabelled,
+    )
 
 
 def counted(run: Cases) -> dict[str, Any]:

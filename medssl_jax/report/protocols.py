@@ -30,7 +30,9 @@ def label_curves(run: Run) -> Section | None:
     band = "bands: from the lowest seed to the highest; " if few else ""
     picture = Picture(
         figures.uri(
-            protocol_figures.bands(lines, xlabel="labels used, %", ylabel=metric)
+            protocol_figures.bands(
+                lines, xlabel="training labels used, %", ylabel=metric
+            )
         ),
         f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
         f"Lines: means over {len(lines[0].y)} seeds; {band}points: each seed.",

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.protocols import experiment, transfer
+from medssl_jax.protocols import experiment, outcome, transfer
 from medssl_jax.protocols import label_efficiency as protocol
 
 CONFIG = Path(__file__).parents[2] / "configs/label_efficiency.py"
@@ -109,6 +109,27 @@ def test_its_table_and_curve_hold_what_the_runs_predicted(label_efficiency):
     curves = {curve["name"]: curve for curve in found["label_curves"]["curves"]}
     assert curves["random"]["scores"][0] == [pytest.approx(area(runs[1]))]
     assert "Label efficiency" in (folder / "report.html").read_text()
+
+
+def test_validation_labels_are_counted_beside_those_of_each_fraction(label_efficiency):
+    folder = label_efficiency[0]
+    # 24 phantoms, a quarter of them held out, whatever the fraction of the rest
+    counts = {"50 %": ("9", "6"), "100 %": ("18", "6")}
+    means = results(folder)["tables"][0]
+    at = [means["columns"].index(f"{r} examples") for r in ("training", "validation")]
+    assert {row[0]: tuple(row[i] for i in at) for row in means["rows"]} == counts
+    table = rows(folder / "label_efficiency.csv")
+    assert [row["validation_examples"] for row in table] == ["6"] * 4
+    said = "training labels; each run chose its checkpoint by 6 validation labels"
+    assert said in results(folder)["headline"]
+
+
+def test_validation_examples_without_a_label_are_not_counted(tmp_path):
+    train = {"distinct": 9, "patients": 4, "label_counts": {"0": 9}}
+    validation = {"distinct": 7, "label_counts": {"0": 2, "1": 1, "none": 4}}
+    facts = {"data": {"train": train, "validation": validation}}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    assert outcome.labels_used(tmp_path) == outcome.Used(9, 4, 3)
 
 
 def test_a_finished_protocol_with_another_experiment_is_refused(label_efficiency):

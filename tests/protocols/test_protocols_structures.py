@@ -12,6 +12,7 @@ from scipy import stats
 from medssl_jax.errors import DataError
 from medssl_jax.protocols import compare, label_efficiency
 from medssl_jax.protocols.cases import aligned
+from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.tested import read_cases
 
 STRUCTURES = ("anterior", "left lung")
@@ -118,7 +119,7 @@ def test_intervals_draw_patients_with_all_their_cases(tmp_path):
         dice[i, 0] = rows[i][2] = round(0.5 + 0.05 * (i % 8), 2)
     place = label_efficiency.Place(1.0, "random", 0)
     runs = {place: read_cases(write(tmp_path, rows))}
-    found = label_efficiency.summarise(runs, {place: (9, None)}, seed=0)
+    found = label_efficiency.summarise(runs, {place: Used(9, None, 3)}, seed=0)
     random = np.random.default_rng(5)
     members = np.arange(COUNT).reshape(-1, 8).T
     means = [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.protocols import grid, label_efficiency
+from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.predictions import cases
 from medssl_jax.report import protocol_figures
 from medssl_jax.report.build import build
@@ -30,7 +31,7 @@ def label_results():
             for name, lead in (("pretrained", 0.5), ("random", 0.0)):
                 place = label_efficiency.Place(fraction, name, seed)
                 runs[place] = predictions(rng, 0.2 + lead * (1.2 - fraction) + fraction)
-                used[place] = (round(400 * fraction) + seed, None)
+                used[place] = Used(round(400 * fraction) + seed, None, 50)
     return label_efficiency.summarise(runs, used, seed=0)
 
 
@@ -92,7 +93,7 @@ def test_the_interval_of_a_gain_over_seeds_is_that_of_the_mean_difference():
         pair = [predictions(rng, skill) for skill in (1.0, 0.3)]
         for name, one in zip("ab", pair, strict=True):
             runs[label_efficiency.Place(0.5, name, seed)] = one
-            used[label_efficiency.Place(0.5, name, seed)] = (40, 10)
+            used[label_efficiency.Place(0.5, name, seed)] = Used(40, 10, 5)
         gains.append([one.scores for one in pair])
     found = label_efficiency.summarise(runs, used, seed=0)["values"]["AUC, a - b, 0.5"]
 
