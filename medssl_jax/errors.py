@@ -1,12 +1,29 @@
 """Errors that the user can mend: `main` prints their text without a traceback."""
 
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """What `config.FIELD` calls `name`, and the settings that it cannot do without."""
+
+    field: str
+    name: str
+    needed: tuple[str, ...]
+
 
 class UserError(Exception):
     """Something outside the code is wrong; the text says what, where, what to do."""
 
 
 class ConfigError(UserError):
-    """A field of the config cannot be used; the text names the field."""
+    """A field of the config cannot be used; the text names the field.
+
+    `part` is there where the settings of a part are not those of its `name`.
+    """
+
+    def __init__(self, text: str, *, part: Part | None = None):
+        super().__init__(text)
+        self.part = part
 
 
 class Diverged(UserError):

@@ -12,7 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from medssl_jax import files, resolve
-from medssl_jax.errors import UserError
+from medssl_jax.errors import ConfigError, Part, UserError
 from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
 
@@ -23,6 +23,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Run folder; one that exists is gone on with. Default: runs/NAME."
 )
 _EXAMPLE = "; for instance: python -m medssl_jax.main --config=configs/byol3d.py"
+_SHOWN = 4  # settings that a part needs, or configs that have it
 
 
 def main(_) -> None:
@@ -62,6 +63,8 @@ def _run() -> None:
 
 
 def _text(error: Exception) -> str:
+    if isinstance(error, ConfigError) and error.part is not None:
+        return f"{error}{_another(error.part, _config_file(sys.argv))}"
     if isinstance(error, UserError):
         return str(error)
     where = getattr(error, "filename", None) or "the run folder"
@@ -87,6 +90,9 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(f"error: no such config field: {said}{_in_experiment(argv)}")
     except SyntaxError as error:
         sys.exit(f"error: {error.filename}, line {error.lineno}: {error.msg}")
+    except IndexError as error:
+        text = f"no such config field: {error}; a list is stated whole, as Python"
+        sys.exit(f"error: {text}")
     except (flags.Error, OSError) as error:
         sys.exit(f"error: {str(error).strip().splitlines()[-1].strip()}{_EXAMPLE}")
     if len(rest) > 1:
@@ -96,10 +102,42 @@ def _parse(argv: list[str]) -> list[str]:
 
 def _in_experiment(argv: list[str]) -> str:
     """Point into a protocol's experiment, where its training's fields are."""
-    given = [arg.removeprefix("--config=") for arg in argv if "--config=" in arg]
-    file = Path(given[-1].partition(":")[0]) if given else Path()
+    file = _config_file(argv)
     has_one = file.is_file() and "config.experiment" in file.read_text("utf-8")
     return "; those of the training are under config.experiment" if has_one else ""
+
+
+def _another(part: Part, file: Path) -> str:
+    """Say how a part is exchanged for one whose settings are others.
+
+    Flags take no setting away and add none: it is stated whole, or a config has it.
+    """
+    said = []
+    # data holds more than its source's settings; one of a list has no flag of its own
+    if not part.field.endswith(("data", "]")):
+        dots = [f'"{name}": ...' for name in part.needed[:_SHOWN]]
+        dots += ["..."] * (len(part.needed) > _SHOWN)
+        stated = ", ".join([f'"name": "{part.name}"', *dots])
+        said.append(f"state it whole, --config.{part.field}='{{{stated}}}'")
+    beside = sorted(file.parent.glob("*.py"), key=lambda path: (path != file, path))
+    having = [
+        str(path)
+        for path in beside
+        if f'name="{part.name}"' in path.read_text("utf-8", "replace")
+    ]
+    if having:
+        said.append(f"start from a config that has it: {', '.join(having[:_SHOWN])}")
+    return f"; {' or '.join(said)}" if said else ""
+
+
+def _config_file(argv: list[str]) -> Path:
+    """Return the file that --config names, or a path that is none."""
+    given = ""
+    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+        flag, equals, value = arg.partition("=")
+        if flag in ("--config", "-config"):
+            given = value if equals else following
+    return Path(given.partition(":")[0])
 
 
 def _last_of_each(argv: list[str]) -> list[str]:

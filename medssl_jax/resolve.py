@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from medssl_jax.errors import ConfigError
+from medssl_jax.errors import ConfigError, Part
 from medssl_jax.ranges import misfit
 
 _COMMANDS = ("medssl_jax.commands", "medssl_jax.protocols")
@@ -40,69 +40,97 @@ def factory(package: str, name: str) -> Callable:
     )
 
 
+def factory_of(field: str, package: str, name: str) -> Callable:
+    """Return `factory(package, name)`, where the name is that in `config.FIELD`.
+
+    Raises:
+      ConfigError: naming the field, if there is none.
+    """
+    try:
+        return factory(package, name)
+    except ConfigError as error:
+        raise ConfigError(f"config.{field}.name: {error}") from None
+
+
 def named(
     field: str, package: str, settings: Mapping[str, Any], /, *args: Any, **given: Any
 ) -> Any:
     """Call what `settings` name in a package, with the others and what is given.
 
     Raises:
-      ConfigError: if there is no such name; as `call`.
+      ConfigError: as `check_named`.
+    """
+    function, settings = check_named(field, package, settings, *args, **given)
+    return function(**settings)
+
+
+def check_named(
+    field: str, package: str, settings: Mapping[str, Any], /, *args: Any, **given: Any
+) -> tuple[Callable, Mapping[str, Any]]:
+    """Return what `named` calls, and with which settings.
+
+    Of what is given only the names matter here: settings can be looked at before what
+    the code adds to them is there.
+
+    Raises:
+      ConfigError: if there is no such name; as `check`.
     """
     settings = dict(settings)
-    function = _factory_of(field, package, settings.pop("name", ""))
-    return call(field, functools.partial(function, *args, **given), settings)
+    name = settings.pop("name", "")
+    function = functools.partial(factory_of(field, package, name), *args, **given)
+    check(field, function, settings, part=name)
+    return function, settings
 
 
-def call(field: str, function: Callable, settings: Mapping[str, Any]) -> Any:
+def call(
+    field: str, function: Callable, settings: Mapping[str, Any], *, part: str = ""
+) -> Any:
     """Call a function with the settings in `config.FIELD`.
 
     Raises:
       ConfigError: as `check`. What the function raises keeps its traceback.
     """
-    check(field, function, settings)
+    check(field, function, settings, part=part)
     return function(**settings)
 
 
-def check(field: str, function: Callable, settings: Mapping[str, Any]) -> None:
+def check(
+    field: str, function: Callable, settings: Mapping[str, Any], *, part: str = ""
+) -> None:
     """Refuse settings that do not fit a function's signature, its types among it.
 
-    What a `functools.partial` binds is the code's: no setting replaces it.
+    What a `functools.partial` binds is the code's: no setting replaces it. `part` is
+    the name by which the config calls the function, where it does.
 
     Raises:
-      ConfigError: naming the setting that there is not, and those that there are; the
-        one that is missing; or the one whose value is none of its type.
+      ConfigError: naming the settings that there are not, and those that there are; or
+        those that are missing; or the one whose value is none of its type.
     """
     parameters = inspect.signature(function, eval_str=True).parameters
     bound = getattr(function, "keywords", {})
-    called = getattr(function, "func", function).__name__
+    called = part or getattr(function, "func", function).__name__
     known = {
         name: parameter
         for name, parameter in parameters.items()
         if name not in bound and parameter.kind is not parameter.VAR_KEYWORD
     }
     takes_others = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in settings:
-        if name in bound or not (name in known or takes_others):
-            raise ConfigError(
-                f"config.{field}.{name} is no setting of {called}; known: "
-                f"{', '.join(known) or 'none'}"
-            )
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in settings:
-            raise ConfigError(f"config.{field}.{name} is missing: {called} needs it")
-    _check_values(field, known, settings)
-
-
-def check_types(field: str, package: str, settings: Mapping[str, Any]) -> None:
-    """Refuse, before it can be called, what `named` would for its type alone.
-
-    Raises:
-      ConfigError: if there is no such name; or naming a setting whose value cannot be.
-    """
-    function = _factory_of(field, package, settings.get("name", ""))
-    _check_values(
-        field, inspect.signature(function, eval_str=True).parameters, settings
-    )
+    wrong = [n for n in settings if n in bound or not (n in known or takes_others)]
+    needed = [n for n, p in known.items() if p.default is p.empty]
+    missing = [name for name in needed if name not in settings]
+    if wrong:
+        are = "is no setting" if len(wrong) == 1 else "are no settings"
+        text = f"config.{field}.{', '.join(wrong)} {are} of {called}; known: "
+        text += ", ".join(known) or "none"
+    elif missing:
+        are, it = ("is", "it") if len(missing) == 1 else ("are", "them")
+        text = f"config.{field}.{', '.join(missing)} {are} missing: {called} needs {it}"
+    if wrong or missing:
+        about = Part(field, part, tuple(needed)) if part else None
+        raise ConfigError(text, part=about)
+    for name, value in settings.items():
+        if name in known:
+            check_value(f"{field}.{name}", value, known[name].annotation)
 
 
 def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
@@ -118,19 +146,6 @@ def fields(config: ConfigDict, types: Mapping[str, Any]) -> None:
                 raise ConfigError(f"config.{field} is missing")
             part = part[name]
         check_value(field, part, annotation)
-
-
-def _check_values(field, known, settings) -> None:
-    for name, value in settings.items():
-        if name in known:
-            check_value(f"{field}.{name}", value, known[name].annotation)
-
-
-def _factory_of(field: str, package: str, name: Any) -> Callable:
-    try:
-        return factory(package, name)
-    except ConfigError as error:
-        raise ConfigError(f"config.{field}.name: {error}") from None
 
 
 def check_value(field: str, value: Any, annotation: Any) -> None:

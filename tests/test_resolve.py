@@ -84,7 +84,11 @@ def opened(tmp_path, source, splits):
     [
         ({"sede": 1}, {}, "config.data.sede is no setting of phantom_slices; known"),
         ({}, {"sede": 1}, "config.splits.test.sede is no setting of phantom_slices"),
-        ({"sources": ()}, {}, "config.data.name is no setting of mixture"),
+        (
+            {"sources": ()},
+            {},
+            "config.data.name, count, seed, size_pixels are no settings",
+        ),
     ],
 )
 def test_a_setting_that_no_part_of_the_data_takes_is_named(tmp_path, data, test, said):
@@ -135,7 +139,12 @@ def test_a_source_that_is_used_whole_takes_how_it_is_read_alone(tmp_path):
             {"name": "adam", "b1": 0.9, "b2": 0.999, "momentum": 0.9},
             "config.optimizer.momentum is no setting of adam; known: b1, b2",
         ),
+        (
+            {"name": "adam", "momentum": 0.9, "trust_coefficient": 1e-3},
+            "config.optimizer.momentum, trust_coefficient are no settings of adam; known",
+        ),
         ({"name": "adam", "b1": 0.9}, "config.optimizer.b2 is missing: adam needs it"),
+        ({"name": "adam"}, "config.optimizer.b1, b2 are missing: adam needs them"),
         ({"name": "sgd", "mask": None}, "config.optimizer.mask is no setting of sgd"),
         ({"b1": 0.9}, "config.optimizer.name is missing"),
         # beside settings that go on to another function

@@ -200,7 +200,7 @@ def optimizer(
     if "weight_decay" in settings:
         decay = schedules.weight_decay(durations, settings["weight_decay"])
         settings["weight_decay"] = decay
-    resolve.check("optimizer", make_one, settings)
+    resolve.check("optimizer", make_one, settings, part=name)
 
     def make(updates):
         ahead = {field: _ahead(setting, updates) for field, setting in settings.items()}

@@ -97,7 +97,7 @@ def schedule(
     }
     rates = {field: rate * factors[scaling] for field, rate in rates.items()}
     make = functools.partial(known[name], durations)
-    return resolve.call("schedule", make, rates | settings)
+    return resolve.call("schedule", make, rates | settings, part=name)
 
 
 def _cosine(

@@ -101,6 +101,12 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
         print(f"\n{folder}", flush=True)
     try:
         train.run(config, folder)
+    except ConfigError as error:
+        part = error.part
+        if part is not None:
+            part = part._replace(field=f"experiment.{part.field}")
+        text = f"{error}; config is config.experiment here"
+        raise ConfigError(text, part=part) from error
     except Diverged as error:
         outcome = {"headline": f"Diverged: {error}", "diverged": str(error)}
         if jax.process_index() == 0:

@@ -91,6 +91,13 @@ def build(config: ConfigDict, workdir: Path) -> Task:
       DataError: if the data cannot be used.
     """
     _check_settings(config)
+    running = config.running.to_dict()
+    backbone = encoder.backbone(
+        config.model.to_dict(),
+        dtype=_dtype(running.pop("precision")),
+        axis_name=AXIS,
+        running=running,
+    )
     of_host, feeding, batching, source = settings.divide(
         plain(config.data), HostTransform, roles.sources, _Batching
     )
@@ -135,13 +142,13 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         seed=config.seed,
     )
     views = energies.fill(config.views.to_dict(), measure, workdir)
-    make_method = _method_maker(config, views, durations)
-    running = config.running.to_dict()
-    backbone = encoder.backbone(
-        config.model.to_dict(),
-        dtype=_dtype(running.pop("precision")),
-        axis_name=AXIS,
-        running=running,
+    make_method = functools.partial(
+        resolve.named,
+        "method",
+        "medssl_jax.methods",
+        config.method.to_dict(),
+        views={name: _view(name, ops) for name, ops in views.items()},
+        **_given_to_method(config, durations),
     )
     method = make_method(backbone)
     _check_data(method, rows, sources[roles.TRAIN])
@@ -195,10 +202,11 @@ def _check_settings(config: ConfigDict) -> None:
     views, evaluation = plain(config.views), plain(config.evaluation)
     resolve.check_value("views", views, Mapping[str, Mapping[str, Any]])
     resolve.check_value("evaluation", evaluation, Sequence[Mapping[str, Any]])
-    resolve.check_types("method", "medssl_jax.methods", config.method.to_dict())
-    resolve.check_types("model", "medssl_jax.models", config.model.to_dict())
+    method = config.method.to_dict()
+    given = _given_to_method(config, durations=None)
+    resolve.check_named("method", "medssl_jax.methods", method, None, views={}, **given)
     for i, one in enumerate(evaluation):
-        resolve.check_types(f"evaluation[{i}]", "medssl_jax.evals", one)
+        resolve.check_named(f"evaluation[{i}]", "medssl_jax.evals", one, None)
 
 
 def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
@@ -260,17 +268,10 @@ def _check_masks(method: Method, source: Source) -> None:
         )
 
 
-def _method_maker(config, views, durations):
-    return functools.partial(
-        resolve.named,
-        "method",
-        "medssl_jax.methods",
-        config.method.to_dict(),
-        views={name: _view(name, ops) for name, ops in views.items()},
-        durations=durations,
-        axis_name=AXIS,
-        dtype=_dtype(config.running.precision),
-    )
+def _given_to_method(config: ConfigDict, durations: Durations | None) -> dict[str, Any]:
+    """Return what a method is called with beside backbone, views and settings."""
+    dtype = _dtype(config.running.precision)
+    return {"durations": durations, "axis_name": AXIS, "dtype": dtype}
 
 
 def _view(name: str, ops: Mapping[str, Any]) -> View:

@@ -161,7 +161,7 @@ def backbone(
       ConfigError: if it is unknown, a setting does not fit, or one of `running` is on
         that this model does not have.
     """
-    factory = resolve.factory("medssl_jax.models", model.get("name", ""))
+    factory = resolve.factory_of("model", "medssl_jax.models", model.get("name", ""))
     known = inspect.signature(factory).parameters
     for field, value in running.items():
         if value and field not in known:

@@ -209,8 +209,17 @@ def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
         ("config.command=trian", "command 'trian' is unknown"),
         (
             "config.model.name=resnest",
-            "unknown name 'resnest' in models; known: in_plane_densenet, resnet, unet",
+            "config.model.name: unknown name 'resnest' in models; known: in_plane_densenet,",
         ),
+        (
+            "config.method.name=swav",
+            "config.method.base_tau is no setting of swav; known: hidden_size, ",
+        ),
+        (
+            "config.optimizer.name=lars",
+            "start from a config that has it: configs/byol3d.py",
+        ),
+        ("config.evaluation[0]={}", "a list is stated whole, as Python"),
         ("config.batch_size=6", "batch_size 6 is not divisible by micro_batch_size 4"),
     ],
 )

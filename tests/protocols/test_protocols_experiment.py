@@ -9,7 +9,7 @@ import tiny_run
 from ml_collections import ConfigDict
 
 from medssl_jax import resolve
-from medssl_jax.errors import ConfigError, Diverged, UserError
+from medssl_jax.errors import ConfigError, Diverged, Part, UserError
 from medssl_jax.evals.base import Context, Evaluator
 from medssl_jax.evals.validation import validation
 from medssl_jax.protocols import experiment, grid
@@ -79,6 +79,20 @@ def test_a_run_is_done_when_its_report_is_there_or_it_diverged(tmp_path, monkeyp
     config.peak = 2.0
     with pytest.raises(ConfigError, match=r"flat holds a run .*peak: 1.0 there, 2.0"):
         experiment.complete(config, tmp_path / "flat", within=tmp_path)
+
+
+def test_a_fault_of_the_inner_config_says_where_that_is(tmp_path, monkeypatch):
+    def refuse(config, folder):
+        part = Part("optimizer", "adam", ("b1",))
+        raise ConfigError("config.optimizer.b1 is missing", part=part)
+
+    monkeypatch.setattr(experiment.train, "run", refuse)
+    config = ConfigDict({"name": "x", "data": {"cache": ""}})
+    with pytest.raises(
+        ConfigError, match="; config is config.experiment here"
+    ) as error:
+        experiment.complete(config, tmp_path / "run", within=tmp_path)
+    assert error.value.part.field == "experiment.optimizer"
 
 
 class _Untouchable:

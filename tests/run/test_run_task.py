@@ -1,5 +1,7 @@
 """Data that a method cannot use is refused before the first step, by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
@@ -8,7 +10,10 @@ from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
-from medssl_jax.run.task import _check_data
+from medssl_jax.protocols import experiment
+from medssl_jax.run.task import _check_data, build
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def source(labels=None, count=6):
@@ -57,6 +62,29 @@ def test_labels_that_cannot_be_learnt_are_refused(labels, said):
     with pytest.raises(ConfigError) as error:
         _check_data(tiny.method("swav"), rows, train)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"method.name": "swav"}, "config.method.base_tau is no setting of swav"),
+        (
+            {"model.name": "in_plane_densenet"},
+            "config.model.block, layers, stem, width",
+        ),
+        (
+            {"evaluation": ({"name": "probe", "k": 3},)},
+            r"config.evaluation\[0\].k is no",
+        ),
+    ],
+)
+def test_settings_of_another_part_are_refused_before_data_is_opened(
+    tmp_path, changes, said
+):
+    config = experiment.load(str(CONFIGS / "grid.py"), "byol3d:nifti")
+    config.data.root = str(tmp_path / "none")
+    with pytest.raises(ConfigError, match=said):
+        build(experiment.vary(config, changes), tmp_path)
 
 
 def test_some_labels_are_enough():
