@@ -90,7 +90,8 @@ def _go_on(this: _Run) -> None:
     first, state, progress = restored or Restored(0, _initial(this), {})
     if active:
         _write_start(this, first)
-        if warning := accumulation_warning(this.task.method, this.task.durations):
+        accumulated = accumulation_warning(this.task.method, this.task.durations)
+        for warning in filter(None, [accumulated, *this.task.evaluator.lacking]):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
     with (
         Logger(

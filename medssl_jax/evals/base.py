@@ -55,17 +55,19 @@ class FrozenFeatures(NamedTuple):
 
 
 class Evaluator(NamedTuple):
-    """Two functions of (params, aux).
+    """Two functions of (params, aux), and what is known of them before.
 
     during: scalars at every checkpoint; the best checkpoint is that of the lowest
       "validation_loss", where there is one.
     final: what results.json holds: `headline`, `tables`, `roc`, `collapse`; where
       there is the last, the headline has its verdict in words, and `embedded_examples`
       counts what it was measured on.
+    lacking: what the data cannot support, a line each, to be said before training.
     """
 
     during: Callable[[PyTree, PyTree], dict[str, float]]
     final: Callable[[PyTree, PyTree], dict[str, Any]]
+    lacking: tuple[str, ...] = ()
 
 
 def together(evaluators: Sequence[Evaluator]) -> Evaluator:
@@ -77,7 +79,7 @@ def together(evaluators: Sequence[Evaluator]) -> Evaluator:
     def final(params, aux):
         return _merged([one.final(params, aux) for one in evaluators])
 
-    return Evaluator(during, final)
+    return Evaluator(during, final, sum((one.lacking for one in evaluators), ()))
 
 
 def _merged(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
-from medssl_jax.evals.label_checks import check_classes, check_findings
+from medssl_jax.evals.label_checks import check_classes, check_findings, unscored
 from medssl_jax.evals.metrics import binary_scores, metrics
 from medssl_jax.evals.predictions import write_predictions
 
@@ -21,7 +21,8 @@ def classify(context: Context) -> Evaluator:
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
     "lowest validation accuracy", which can only mean this), and the test sees it once.
     Its classes or findings are those of the method. A context without the role "train",
-    of a classifier that is only tested, has no validation.
+    of a classifier that is only tested, has no validation. A class or finding that the
+    test cannot score is told before training.
 
     Raises:
       ConfigError: if the method tells no classes; if there are no labelled examples for
@@ -67,7 +68,7 @@ def classify(context: Context) -> Evaluator:
         write_predictions(context.workdir / "predictions.csv", sources["test"], p)
         return results(sources["test"], p, context.seed)
 
-    return Evaluator(during, final)
+    return Evaluator(during, final, unscored(sources["test"], classes))
 
 
 def _validation(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""Whether a classifier can learn from labels, and be scored on them."""
+"""Whether a classifier can learn from labels, and be scored on them.
+
+What stops it is an error; what only leaves a gap is a line to be said before training.
+"""
 
 from collections.abc import Mapping
 
@@ -13,12 +16,10 @@ from medssl_jax.data.source import (
     is_labelled,
 )
 from medssl_jax.errors import ConfigError
+from medssl_jax.evals.linear import too_few
+from medssl_jax.evals.metrics import scorable
 
 _COMPLETE = ("train", "validation")  # a test may lack a class: it is left out and said
-_MEND = (
-    "label more, hold out more with --config.splits.validation.fraction, try another "
-    "--config.seed, or leave it out"
-)
 
 
 def check_classes(sources: Mapping[str, Source], classes: int) -> None:
@@ -47,7 +48,8 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
             )
         missing = sorted(set(range(classes)) - set(labels.tolist()))
         if missing and role in _COMPLETE:
-            raise ConfigError(f"{role} has no example of class {missing[0]}: {_MEND}")
+            text = f"{role} has no example of class {missing[0]}"
+            raise ConfigError(f"{text}: {_mend(role)}")
 
 
 def check_known(source: Source, classes: int, findings: int) -> None:
@@ -96,6 +98,46 @@ def check_findings(sources: Mapping[str, Source], findings: int) -> None:
             _check_both(role, np.asarray(source.labels), list(source.label_names))
 
 
+def unscored(test: Source, classes: int) -> tuple[str, ...]:
+    """Say which AUC the test cannot tell: of classes, or of findings where these are 0."""
+    labels = np.asarray(test.labels)
+    if classes:
+        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        text = f"test has no example of class {_listed(missing)}, so it has no AUC"
+    else:
+        known = scorable(labels)
+        missing = [name for j, name in enumerate(test.label_names) if j not in known]
+        text = (
+            f"test has no positive, or no negative, of {_listed(missing)}: no AUC of it"
+        )
+    return (f"{text}; {_mend('test')}",) if missing else ()
+
+
+def unprobed(train: Source, test: Source, classes: int) -> tuple[str, ...]:
+    """Say what a probe of frozen features cannot learn from `train`, or score on `test`.
+
+    Of classes; or of findings, each learnt on its own, where these are 0.
+    """
+    labels, patients = np.asarray(train.labels), train.patients
+    if not classes:
+        few = [
+            name
+            for j, name in enumerate(train.label_names)
+            if _too_few_known(labels[:, j], patients)
+        ]
+        text = (
+            f"the probe leaves out {_listed(few)}: learning takes two patients with it"
+        )
+        learnt = (f"{text}, and two without; label more",) if few else ()
+        return learnt + unscored(test, classes)
+    if few := too_few(labels, patients):
+        return (f"there will be no probe: {few}",)
+    unlearnt = sorted(set(np.asarray(test.labels).tolist()) - set(labels.tolist()))
+    text = f"the probe has no example of class {_listed(unlearnt)}, and test has"
+    learnt = (f"{text}: it cannot be found; label more",) if unlearnt else ()
+    return learnt + unscored(test, classes)
+
+
 def check_alike(sources: Mapping[str, Source]) -> None:
     """Refuse labelled roles of which one has classes, or other findings.
 
@@ -123,4 +165,22 @@ def _check_both(role, labels, names):
         without = np.flatnonzero(~(labels == mark).any(axis=0))
         if len(without):
             called = ", ".join(repr(names[j]) for j in without)
-            raise ConfigError(f"{role} has no {kind} of the finding {called}: {_MEND}")
+            text = f"{role} has no {kind} of the finding {called}"
+            raise ConfigError(f"{text}: {_mend(role)}")
+
+
+def _too_few_known(labels, patients):
+    """Say whether a finding has too few patients with or without it, where known."""
+    known = np.flatnonzero(labels != UNLABELLED)
+    groups = None if patients is None else [patients[i] for i in known]
+    return not len(known) or bool(too_few(labels[known], groups))
+
+
+def _listed(values):
+    return ", ".join(map(str, values))
+
+
+def _mend(role):
+    held_out = f"hold out more with --config.splits.{role}.fraction, "
+    more = "" if role == "train" else held_out
+    return f"label more, {more}try another --config.seed, or leave it out"

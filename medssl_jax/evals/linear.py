@@ -21,6 +21,10 @@ FOLDS = 5
 Split = tuple[Int[np.ndarray, "_"], Int[np.ndarray, "_"]]
 
 
+class Unlearnable(UserError):
+    """Training labels have too few patients of a class; the text counts them."""
+
+
 def linear_probe(
     train_features: Float[np.ndarray, "n d"],
     train_labels: Int[np.ndarray, "n"],
@@ -37,7 +41,7 @@ def linear_probe(
     sides of a fold. A class that the training examples lack has probability 0.
 
     Raises:
-      UserError: if no fold has every class of the training examples to fit.
+      Unlearnable: if no fold has every class of the training examples to fit.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     search = GridSearchCV(
@@ -60,39 +64,57 @@ def learnable(
     """Say whether `linear_probe` can be fitted to these training labels."""
     try:
         _folds(labels, groups, seed)
-    except UserError:
+    except Unlearnable:
         return False
     return True
 
 
+def too_few(labels: Int[np.ndarray, "n"], groups: Groups | None) -> str:
+    """Count patients where `linear_probe` finds too few of a class; "" where it does not.
+
+    Without making folds, which takes minutes for many patients.
+    """
+    classes, counts = _patients_of(labels, _numbers(groups, len(labels)))
+    return "" if len(classes) > 1 and counts.min() > 1 else _counted(classes, counts)
+
+
 def _folds(labels: np.ndarray, groups: Groups | None, seed: int) -> list[Split]:
     """Split by patient, and keep the splits whose first part has every class."""
-    names = range(len(labels)) if groups is None else groups
-    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    patients = np.array([number[name] for name in names])
-    present = np.unique(labels)
+    if few := too_few(labels, groups):
+        raise Unlearnable(few)
+    patients = _numbers(groups, len(labels))
+    present, counts = _patients_of(labels, patients)
     # no more folds than the rarest class has patients, or some fold would lack it
-    rarest = min(len(np.unique(patients[labels == c])) for c in present)
-    if len(present) < 2 or rarest < 2:
-        raise UserError(_too_few(labels, patients))
-    split = StratifiedGroupKFold(min(FOLDS, rarest), shuffle=True, random_state=seed)
+    count = min(FOLDS, counts.min())
+    split = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     folds = [
         (fit, check)
         for fit, check in split.split(labels, labels, patients)
         if len(np.unique(labels[fit])) == len(present) and len(check)
     ]
     if not folds:
-        raise UserError(_too_few(labels, patients))
+        raise Unlearnable(_counted(present, counts))
     return folds
 
 
-def _too_few(labels: np.ndarray, patients: np.ndarray) -> str:
-    counts = ", ".join(
-        f"class {c}: {len(np.unique(patients[labels == c]))}" for c in np.unique(labels)
-    )
+def _numbers(groups: Groups | None, count: int) -> Int[np.ndarray, "n"]:
+    names = range(count) if groups is None else groups
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names])
+
+
+def _patients_of(labels: np.ndarray, patients: np.ndarray):
+    """Return the classes that there are, and how many patients each has."""
+    pairs = np.unique(np.stack([labels, patients]), axis=1)
+    return np.unique(pairs[0], return_counts=True)
+
+
+def _counted(classes: np.ndarray, counts: np.ndarray) -> str:
+    pairs = zip(classes, counts, strict=True)
+    said = ", ".join(f"class {c}: {count}" for c, count in pairs)
     return (
-        "the linear probe needs two classes with two patients each among its training "
-        f"examples, and here are patients of {counts}; give it more labelled patients"
+        "the linear probe learns from two classes or more, with two patients of each, and "
+        f"here are patients of {said}; give it more labelled patients"
     )
 
 

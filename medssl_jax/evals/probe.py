@@ -18,14 +18,18 @@ from medssl_jax.evals.base import (
 from medssl_jax.evals.bootstrap import interval, paired_difference
 from medssl_jax.evals.collapse import FEWEST, collapsed, spread, verdict
 from medssl_jax.evals.knn import weighted_knn
-from medssl_jax.evals.label_checks import check_alike
-from medssl_jax.evals.linear import linear_probe
+from medssl_jax.evals.label_checks import check_alike, unprobed
+from medssl_jax.evals.linear import Unlearnable, linear_probe
 from medssl_jax.evals.metrics import auc, binary_scores, macro_auc
 from medssl_jax.files import write_arrays
 from medssl_jax.ranges import Count, Positive
 from medssl_jax.saved.encoder import Encoder
 
 _MOST = 2048  # training examples that stand for all: a spread needs no more
+_ROLES = (
+    "it takes labelled examples of two roles. Give labels, and hold some out with "
+    "--config.splits.test.fraction=.3"
+)
 
 
 def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Evaluator:
@@ -38,15 +42,21 @@ def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Eval
     them. `embedded_examples` is their number.
     The headline tells a collapse first: it is why the scores are what they are.
     Of findings, each has classifiers of its own, which learn from where it is known.
+    Labels that are too few to learn from or to score are told before training; where
+    nothing can be learnt, only collapse is measured.
 
     Raises:
       ConfigError: if one role's labels are classes, or other findings, than another's.
     """
     test = labelled(context.sources.get("test"))
     train = test and labelled(context.sources.get("probe", context.sources["train"]))
-    scored = bool(train and test)
+    scored, lacking = bool(train and test), ()
     if scored:
         check_alike({"the probe": train, "test": test})
+        classes = 0 if has_findings(train) else class_count(train, test)
+        lacking = unprobed(train, test, classes)
+    elif any(source.labels is not None for source in context.sources.values()):
+        lacking = (f"there will be no probe: {_ROLES}",)
 
     def final(params, aux):
         encoders = {
@@ -63,10 +73,7 @@ def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Eval
                 results["headline"] += (
                     f" Measured on {len(shown)} of {len(every)} training examples."
                 )
-            results["headline"] += (
-                " No probe: it takes labelled examples of two roles. Give labels, and "
-                "hold some out with --config.splits.test.fraction=.3"
-            )
+            results["headline"] += f" No probe: {_ROLES}"
             return results
         learnt = {name: _features(e, train, context) for name, e in encoders.items()}
         task = FrozenFeatures(train, test, learnt, features, context.seed)
@@ -74,12 +81,12 @@ def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Eval
         if has_findings(train):
             tables = probe_findings.tables(task, **settings)
         else:
-            tables = _tables(_scores(task, **settings), task)
+            tables = _of_classes(task, **settings)
         if context.init_from:
             tables["headline"] += f" Untrained here is {context.init_from}, as it was."
         return _merge(results, tables)
 
-    return Evaluator(lambda params, aux: {}, final)
+    return Evaluator(lambda params, aux: {}, final, lacking)
 
 
 def _some(source: Source) -> Source:
@@ -112,6 +119,14 @@ def _collapse(features) -> dict[str, Any]:
     measured = {name: spread(values) for name, values in features.items()}
     words = verdict(measured["pretrained"], measured["untrained"])
     return {"collapse": measured, "headline": f"{words[0].upper()}{words[1:]}."}
+
+
+def _of_classes(task: FrozenFeatures, **settings) -> dict[str, Any]:
+    try:
+        scores = _scores(task, **settings)
+    except Unlearnable as error:
+        return {"headline": f"No probe: {error}."}
+    return _tables(scores, task)
 
 
 def _scores(task: FrozenFeatures, neighbours: int, temperature: float):

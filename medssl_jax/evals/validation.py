@@ -25,7 +25,7 @@ def validation(context: Context, *, of: Sequence[Mapping[str, Any]]) -> Evaluato
         resolve.named(f"evaluation.of[{i}]", "medssl_jax.evals", one, context)
         for i, one in enumerate(of)
     ]
-    during = together(parts).during
+    during, _, lacking = together(parts)
 
     def final(params, aux):
         values = during(params, aux)
@@ -47,7 +47,7 @@ def validation(context: Context, *, of: Sequence[Mapping[str, Any]]) -> Evaluato
             "values": {name: {"value": value} for name, value in values.items()},
         }
 
-    return Evaluator(during, final)
+    return Evaluator(during, final, lacking)
 
 
 def _finite(predict):

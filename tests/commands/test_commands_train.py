@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import tiny_run
 
+from medssl_jax.commands import train
+from medssl_jax.protocols import experiment
+
 MESSAGE_LINES = 2  # "results: FOLDER" and the error
 
 
@@ -231,3 +234,18 @@ def test_a_mistake_is_told_in_one_line(tmp_path, setting, message):
     *_, line = lines = said.splitlines()
     assert line.startswith("error: ") and message in line
     assert len(lines) <= MESSAGE_LINES
+
+
+def test_what_the_data_cannot_support_is_said_before_the_first_step(
+    tmp_path, monkeypatch, capsys
+):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_train", stop)
+    config = experiment.load(str(tiny_run.ROOT / "configs/grid.py"), "byol3d:demo")
+    settings = tiny_run.SETTINGS | {"micro_batch_size": 8, "splits.probe.count": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train.run(experiment.vary(config, settings), tmp_path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: there will be no probe: the linear probe learns")

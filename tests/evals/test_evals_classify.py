@@ -97,6 +97,8 @@ def test_a_finding_that_the_test_cannot_score_is_named_and_left_out(tmp_path):
     assert math.isnan(final["values"]["AUC pus"]["value"])
     note = final["tables"][0]["note"]
     assert "Not in the mean, for want of a positive or a negative: pus." in note
+    (line,) = classify(context(tmp_path, labels, p, test=tested)).lacking
+    assert line.startswith("test has no positive, or no negative, of pus: no AUC of it")
     assert [curve["name"] for curve in final["roc"]] == ["edema", "gap"]
     y = labels[:, 0]
     assert final["roc"][0]["labels"] == y[y >= 0].tolist()
@@ -145,6 +147,10 @@ def test_a_class_that_the_test_lacks_is_named(tmp_path):
     )
     (table,) = evaluator.final(None, None)["tables"]
     assert "no test example is of class 2" in table["note"]
+    (line,) = evaluator.lacking  # before training too
+    assert line.startswith("test has no example of class 2, so it has no AUC; label ")
+    whole = classify(context(tmp_path, labels, p, learns=(3, 0)))
+    assert whole.lacking == ()
 
 
 def absent(role, mark):

@@ -1,5 +1,6 @@
 """What the probe says of encoders that tell their inputs apart, and that do not."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -66,6 +67,77 @@ def test_the_headline_tells_a_collapse_once_and_first(
     first, second = beginnings
     assert said.startswith(first) and f". {second}" in said
     assert said.lower().count("collapse") == 1
+
+
+def evaluator(tmp_path, train, test, patients=None, names=None):
+    def source(labels):
+        count = len(LABELS) if labels is None else len(labels)
+        known = None if labels is None else np.asarray(labels)
+        return Examples(
+            [str(i) for i in range(count)], read, known, patients, None, names
+        )
+
+    sources = {"train": source(train)} | (
+        {} if test is None else {"test": source(test)}
+    )
+    method = SimpleNamespace(encoder=lambda params, aux: flat)
+    draw = Draw((2, 3), "all")
+    context = Context(
+        method, None, sources, None, draw, 16, {}, lambda: flat, tmp_path, seed=0
+    )
+    return module.probe(context, neighbours=5, temperature=0.1)
+
+
+ONE = [0] * 39 + [1]
+HALF = [0, 1] * 20
+FINDINGS = [[0, 0], [1, 0], [0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        (HALF, HALF, []),
+        (None, None, []),
+        (ONE, HALF, ["there will be no probe: .* class 0: 39, class 1: 1; give it"]),
+        (HALF, ONE[:39], ["test has no example of class 1, so it has no AUC; label"]),
+        ([0, 2] * 20, [0, 1, 2], ["no example of class 1, and test has: it cannot"]),
+        ([-1, *ONE], HALF, ["class 0: 39, class 1: 1"]),
+        (HALF, None, ["there will be no probe: it takes labelled examples of two"]),
+        (HALF, [-1] * 3, ["there will be no probe: it takes labelled examples of two"]),
+    ],
+)
+def test_what_classes_cannot_be_learnt_or_scored_is_told_before_training(
+    tmp_path, train, test, said
+):
+    found = evaluator(tmp_path, train, test).lacking
+    assert len(found) == len(said)
+    for line, pattern in zip(found, said, strict=True):
+        assert re.search(pattern, line) and "\n" not in line
+
+
+def test_patients_not_examples_are_what_a_class_is_learnt_from(tmp_path):
+    patients = ["p"] * 20 + [f"{i}" for i in range(20)]
+    labels = [1] * 20 + [0] * 20
+    (line,) = evaluator(tmp_path, labels, labels, patients).lacking
+    assert "class 0: 20, class 1: 1" in line
+
+
+def test_what_findings_cannot_be_learnt_or_scored_is_told_before_training(tmp_path):
+    names = ("pus", "gap")
+    found = evaluator(tmp_path, FINDINGS * 2, FINDINGS, names=names).lacking
+    assert len(found) == 2
+    assert "the probe leaves out gap: learning takes two patients with it" in found[0]
+    assert "test has no positive, or no negative, of gap: no AUC of it" in found[1]
+    assert evaluator(tmp_path, [[-1], [0], [0]], [[1], [0]]).lacking
+    many = [[0, 1], [1, 0]] * 2
+    assert evaluator(tmp_path, many, many, names=names).lacking == ()
+
+
+def test_a_probe_that_cannot_learn_says_so_beside_the_spread(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Encoder", Function)
+    results = evaluator(tmp_path, ONE, HALF).final(None, None)
+    assert "No probe: the linear probe learns from two classes" in results["headline"]
+    assert "collapse" in results and "tables" not in results
 
 
 class Many(Source):

@@ -5,10 +5,12 @@ import csv
 import numpy as np
 import pytest
 
+from medssl_jax import resolve
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.base import Evaluator, together
+from medssl_jax.evals.base import Context, Evaluator, together
 from medssl_jax.evals.predictions import write_predictions
+from medssl_jax.evals.validation import validation
 
 
 def one(during, **final):
@@ -26,6 +28,22 @@ def test_what_several_tell_is_merged_in_their_order():
     assert found["headline"] == "A. B."
     assert found["tables"] == [1, 2, 3] and found["roc"] == [4]
     assert found["values"] == {"AUC": 1, "Dice": 2}
+
+
+def test_what_the_data_lacks_is_told_of_each_where_only_validation_is_asked_too(
+    monkeypatch,
+):
+    lacking = iter(["no x", "no y"])
+    monkeypatch.setattr(
+        resolve,
+        "factory",
+        lambda package, name: (
+            lambda context: one({})._replace(lacking=(next(lacking),))
+        ),
+    )
+    of = [{"name": "a"}, {"name": "b"}]
+    context = Context(*[None] * 9, seed=0)
+    assert validation(context, of=of).lacking == ("no x", "no y")
 
 
 def test_two_that_choose_the_checkpoint_are_refused():
