@@ -11,7 +11,7 @@ from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
 from medssl_jax.evals.label_checks import check_classes, check_findings, unscored
-from medssl_jax.evals.metrics import binary_scores, metrics
+from medssl_jax.evals.metrics import binary_scores, metrics, only_class
 from medssl_jax.evals.predictions import write_predictions
 
 
@@ -95,6 +95,8 @@ def _results(source: Source, p: np.ndarray, seed: int) -> dict[str, Any]:
     meant += "" if binary else f"{p.shape[1]} classes, each against the rest."
     if lacking := sorted(set(range(p.shape[1])) - set(labels.tolist())):
         meant += f" AUC is not known: no test example is of class {lacking[0]}."
+    if (called := only_class(scores)) is not None:
+        meant += f" Every example was called class {called}."
     table = {
         "title": "Test",
         "note": f"{len(labels)} examples, at the lowest validation loss; 95 % "

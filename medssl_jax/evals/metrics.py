@@ -42,6 +42,15 @@ def specificity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     return _mean(_predicted(scores)[labels == 0] == 0)
 
 
+def only_class(scores: Scores) -> int | None:
+    """Return the class that every example is called, or None where there are two.
+
+    Sensitivity and specificity are then 0 and 1, or the reverse, whatever the AUC is.
+    """
+    called = np.unique(_predicted(scores))
+    return int(called[0]) if len(called) == 1 else None
+
+
 def auc(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the area under the ROC curve; NaN where only one class is present.
 

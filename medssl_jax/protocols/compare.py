@@ -58,10 +58,11 @@ def compare(runs: Mapping[str, Cases], *, seed: int) -> dict[str, Any]:
                 [metric, one, other, *(value(whole) for value in pair), shown(gain)]
             )
             values[f"{metric}: {one} - {other}"] = gain._asdict()
+    alike = outcome.called_alike(runs)
     table = {
         "title": "Paired differences",
         "note": f"{len(whole)} test examples; 95 % intervals by bootstrap over "
-        "patients, both runs on the same ones; * leaves out 0.",
+        f"patients, both runs on the same ones; * leaves out 0.{alike}",
         "columns": ["metric", "first", "second", "of first", "of second", "difference"],
         "rows": rows,
     }

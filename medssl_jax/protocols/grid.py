@@ -121,10 +121,11 @@ def _repeats(
         deviation = outcome.mean_and_deviation(scores)
         rows.append([metric, *scores, deviation, mean.text()])
     means = "mean ± deviation", "mean (95 % interval)"
+    alike = outcome.called_alike({f"seed {name}": run for name, run in runs.items()})
     table = {
         "title": "Test, the chosen setting trained anew",
         "note": f"{len(whole)} examples, one column for each seed; ± is the deviation "
-        "over seeds; the 95 % interval of the mean is by bootstrap over patients.",
+        f"over seeds; the 95 % interval of the mean is by bootstrap over patients.{alike}",
         "columns": ["metric", *(f"seed {name}" for name in runs), *means],
         "rows": rows,
     }

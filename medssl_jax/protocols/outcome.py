@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from medssl_jax import files
 from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.evals.metrics import only_class
 from medssl_jax.protocols.cases import Cases
 from medssl_jax.report.build import build as build_report
 from medssl_jax.report.protocols import SECTIONS
@@ -87,6 +88,20 @@ def counted(run: Cases) -> dict[str, Any]:
         "label_counts": one_each and {str(k): one_each[k] for k in sorted(one_each)},
         "repeated_frames": None,
     }
+
+
+def called_alike(runs: Mapping[str, Cases]) -> str:
+    """Say which of the runs called all cases one class; "" where none did."""
+    called = {
+        name: only_class(run.scores)
+        for name, run in runs.items()
+        if run.scores is not None
+    }
+    return "".join(
+        f" {name} called every example class {k}."
+        for name, k in called.items()
+        if k is not None
+    )
 
 
 def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:

@@ -153,6 +153,32 @@ def test_a_class_that_the_test_lacks_is_named(tmp_path):
     assert whole.lacking == ()
 
 
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (np.linspace(0.1, 0.4, N), " Every example was called class 0."),
+        (np.linspace(0.5, 0.9, N), " Every example was called class 1."),
+        (np.linspace(0.1, 0.9, N), ""),
+    ],
+)
+def test_a_test_in_which_all_are_called_one_class_says_so(tmp_path, p, said):
+    labels = np.arange(N) % 2
+    p = np.stack([1 - p, p], axis=1).astype(np.float32)
+    evaluator = classify(context(tmp_path, labels, p, learns=(2, 0)))
+    final = evaluator.final(None, None)
+    (table,) = final["tables"]
+    assert table["note"].endswith(f"by bootstrap over patients.{said}")
+    rates = [final["values"][name]["value"] for name in ("sensitivity", "specificity")]
+    assert (sorted(rates) == [0, 1]) == bool(said)
+
+
+def test_of_several_classes_too_one_guess_for_all_is_told(tmp_path):
+    labels, p = np.arange(N) % 3, np.tile(np.float32([0.2, 0.5, 0.3]), (N, 1))
+    evaluator = classify(context(tmp_path, labels, p, learns=(3, 0)))
+    (table,) = evaluator.final(None, None)["tables"]
+    assert table["note"].endswith(" Every example was called class 1.")
+
+
 def absent(role, mark):
     labels = findings()
     labels[labels[:, 2] == mark, 2] = -1

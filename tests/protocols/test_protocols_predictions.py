@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.protocols import compare
+from medssl_jax.protocols import compare, grid
 from medssl_jax.protocols.cases import aligned
 from medssl_jax.protocols.tested import read_cases
 
@@ -73,6 +73,21 @@ def test_the_paired_difference_is_that_of_a_plain_bootstrap(tmp_path):
     low, high = np.quantile(draws, [0.025, 0.975])
     assert found["low"] == pytest.approx(low, abs=0.012)
     assert found["high"] == pytest.approx(high, abs=0.012)
+
+
+def test_a_run_that_calls_every_example_one_class_is_told_where_it_is_compared(
+    tmp_path,
+):
+    def none(rows):
+        for row in rows:
+            row[3:] = [0.75, 0.25 - 1e-3 * (int(row[1][1:]) % 7)]
+
+    runs = read_both(binary(tmp_path / "a", 1), binary(tmp_path / "b", 2, change=none))
+    (table,) = compare.compare(runs, seed=0)["tables"]
+    assert table["note"].endswith("leaves out 0. b called every example class 0.")
+    cells, outcomes = [{"peak": 0.1}], [{"validation_loss": 0.5}]
+    (test, _) = grid.summarise(cells, outcomes, 0, runs, seed=0)["tables"]
+    assert test["note"].endswith("over patients. seed b called every example class 0.")
 
 
 def test_a_run_does_not_differ_from_itself_in_another_order(tmp_path):
