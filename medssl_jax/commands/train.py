@@ -135,6 +135,8 @@ def _train(
         with workers.awaited():
             batch = next(this.data)
         waited = time.perf_counter() - asked_at
+        if step == first:
+            meter.meet(batch)
         if step == 0:
             _write_views(this, batch)
         state, metrics = step_once(state, this.on.shard(for_device(batch)))

@@ -53,6 +53,21 @@ class Meter:
         self._opened = self._began = self._started = time.perf_counter()
         self._from_step = self._first_step = first_step
 
+    def meet(self, batch: Mapping) -> None:
+        """Say before the first step if no image of the first batch fills data.shape."""
+        if min(batch["padding"]) > 0:
+            _warn(
+                "every image of the first batch is smaller than data.shape, and "
+                f"{np.mean(batch['padding']):.0%} of what is trained on is padding: make "
+                "data.shape smaller, unless other images are larger"
+            )
+            self._padding_told = True
+        if min(batch["repeated_frames"]) > 0:
+            _warn(
+                "every image of the first batch has fewer frames than data.shape, and "
+                "repeats some: make its first number smaller, unless others have more"
+            )
+
     def take(self, step: int, metrics: Mapping, batch: Mapping, waited: float) -> None:
         """Take the metrics, still on the device, of micro-batch `step` (from 0)."""
         for index, count in zip(batch["index"], batch["repeated_frames"], strict=True):
@@ -120,12 +135,10 @@ class Meter:
         """Say once that the first such example is mostly padding: it may be a mistake."""
         most = int(np.argmax(batch["padding"]))
         name = self._task.sources[TRAIN].name(int(batch["index"][most]))
-        print(
-            f"warning: {name} fills {1 - batch['padding'][most]:.0%} of the shape that "
+        _warn(
+            f"{name} fills {1 - batch['padding'][most]:.0%} of the shape that "
             "is trained on, and the rest is padding: if other examples are no larger, "
-            "make data.shape smaller",
-            file=sys.stderr,
-            flush=True,
+            "make data.shape smaller"
         )
         self._padding_told = True
 
@@ -161,9 +174,13 @@ class Meter:
         if verdict := self._task.method.verdict(means):
             line["verdict"] = verdict
             if done >= _SETTLED * durations.steps and verdict != self._told:
-                print(f"warning: {verdict}", file=sys.stderr, flush=True)
+                _warn(verdict)
                 self._told = verdict
         self._logger.log(done, line)
         self._logger.progress(done, loss=means["loss"], clips_per_second=rate)
         self._window, self._waited = [], 0.0
         self._began, self._from_step = now, done
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr, flush=True)

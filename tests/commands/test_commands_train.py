@@ -236,16 +236,24 @@ def test_a_mistake_is_told_in_one_line(tmp_path, setting, message):
     assert len(lines) <= MESSAGE_LINES
 
 
-def test_what_the_data_cannot_support_is_said_before_the_first_step(
-    tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"splits.probe.count": 1}, "there will be no probe: the linear probe learns"),
+        ({"data.shape": (4, 16, 20)}, "every image of the first batch is smaller than"),
+    ],
+)
+def test_what_does_not_suit_the_data_is_said_before_the_first_step(
+    tmp_path, monkeypatch, capsys, changes, said
 ):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_train", stop)
+    monkeypatch.setattr(train, "make_train_step", lambda *_, **__: stop)
     config = experiment.load(str(tiny_run.ROOT / "configs/grid.py"), "byol3d:demo")
-    settings = tiny_run.SETTINGS | {"micro_batch_size": 8, "splits.probe.count": 1}
+    settings = tiny_run.SETTINGS | {"micro_batch_size": 8} | changes
     with pytest.raises(KeyboardInterrupt):
         train.run(experiment.vary(config, settings), tmp_path)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: there will be no probe: the linear probe learns")
+    told = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in told if "warning" in line]
+    assert line.startswith(f"warning: {said}")

@@ -4,6 +4,7 @@ import json
 import time
 
 import numpy as np
+import pytest
 import tiny
 
 from medssl_jax.data.source import Examples
@@ -45,6 +46,38 @@ def test_an_example_that_is_mostly_padding_is_told_once(tmp_path, capsys):
             meter.take(step, METRICS_OF, batch(padding), 0.0)
     said = capsys.readouterr().err
     assert said.count("warning") == 1 and "b fills 25% of the shape" in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, []),
+        ({"padding": [0.0, 0.9]}, []),
+        ({"padding": [0.1, 0.3]}, ["smaller than data.shape, and 20% of what is"]),
+        ({"repeated_frames": [2, 0]}, []),
+        ({"repeated_frames": [2, 1]}, ["has fewer frames than data.shape"]),
+    ],
+)
+def test_a_shape_that_no_image_of_the_first_batch_fills_is_told(
+    tmp_path, capsys, fields, said
+):
+    first = batch() | {name: np.array(value) for name, value in fields.items()}
+    with Logger(tmp_path, total_steps=64, start_step=0, quiet=True) as logger:
+        Meter(TASK, logger, first_step=0, every_steps=8).meet(first)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(said)
+    for line, text in zip(lines, said, strict=True):
+        assert (
+            line.startswith("warning: every image of the first batch") and text in line
+        )
+
+
+def test_padding_of_all_is_not_told_of_one_again(tmp_path, capsys):
+    with Logger(tmp_path, total_steps=64, start_step=0, quiet=True) as logger:
+        meter = Meter(TASK, logger, first_step=0, every_steps=8)
+        meter.meet(batch((0.75, 0.25)))
+        meter.take(0, METRICS_OF, batch((0.75, 0.25)), 0.0)
+    assert capsys.readouterr().err.count("warning") == 1
 
 
 def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeypatch):
