@@ -4,7 +4,8 @@ python -m medssl_jax.main --config=configs/features.py:nifti \
     --config.init_from=RUN --config.data.root=DIR --workdir=OUT
 
 OUT/features.npz holds features (n, d) float32, names (n,), and labels (n,) where the
-source has them. Scans are brought to [0, 1] as they were for the encoder's training.
+source has them. Scans are brought to [0, 1] as they were for the encoder's training,
+and have as many channels unless data.channels is set.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ python -m medssl_jax.main --config=configs/predict.py:nifti --config.init_from=R
 RUN is a fine-tuned run's folder. OUT/predictions.csv gets a row of probabilities for each
 scan; of a model that segments, OUT/masks a file for each, NIfTI or PNG as its image is,
 with its name, orientation and grid. Scans are brought to [0, 1] as they were for the
-model's training. The demo needs runs/segment-demo, of configs/segment.py.
+model's training, and have as many channels unless data.channels is set. The demo needs runs/segment-demo, of configs/segment.py.
 """
 
 from ml_collections import ConfigDict

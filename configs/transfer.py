@@ -4,7 +4,8 @@ python -m medssl_jax.main --config=configs/transfer.py --config.init_from=RUN
 python -m medssl_jax.main --config=configs/transfer.py:nifti --config.init_from=RUN \
     --config.data.root=DIR --config.data.labels=CSV
 
-RUN is a fine-tuned run's folder. Volumes are brought to [0, 1] as they were for it.
+RUN is a fine-tuned run's folder. Volumes are brought to [0, 1] as they were for it, and
+have as many channels unless data.channels is set.
 Labels are matched by number; relabel=(1, 0, -1) calls label 0 the classifier's class 1,
 label 1 its class 0, and leaves label 2 out. Findings are matched by name. The demo
 is CT of other phantom knees, where runs/finetune-demo was trained on MR.

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from medssl_jax.data import settings
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols import outcome
 from medssl_jax.run import provenance
 from medssl_jax.run.checkpoint import Checkpoints
 from medssl_jax.run.task import Task, build
+from medssl_jax.saved import export
 from medssl_jax.step.parallel import local_copy, parallel
 
 _TEST = "test"
@@ -40,7 +42,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if folder.resolve() == workdir.resolve():
         raise ConfigError(f"config.run and --workdir are both {folder}; choose another")
     theirs = _config(folder)
-    task = build(_changed(theirs, config), workdir)
+    task = build(_changed(theirs, config, folder), workdir)
     state = _chosen(folder, theirs, task)
     if jax.process_index() != 0:
         return
@@ -78,13 +80,15 @@ def _with_tuples(value: Any) -> Any:
     return value
 
 
-def _changed(theirs: ConfigDict, config: ConfigDict) -> ConfigDict:
+def _changed(theirs: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
     changed = theirs.copy_and_resolve_references()
     with changed.unlocked(), changed.ignore_type():
         if config.evaluation:
             changed.evaluation = config.evaluation
         if len(config.data):
-            changed.splits[_TEST] = config.data
+            spec = export.describe(folder, "encoder")
+            data = settings.following(provenance.plain(config.data), spec)
+            changed.splits[_TEST] = data
     return changed
 
 

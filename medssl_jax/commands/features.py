@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from medssl_jax import resolve
+from medssl_jax.data import settings
 from medssl_jax.data.order import roles
 from medssl_jax.data.pipeline import eval_batches
 from medssl_jax.data.source import has_findings
@@ -25,7 +26,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     resolve.fields(config, {"batch_size": Count})
     encoder = load_encoder(config.init_from)
     host = encoder.host
-    source = roles.whole(plain(config.data), host.prepare, workdir)
+    data = settings.following(plain(config.data), encoder.spec)
+    source = roles.whole(data, host.prepare, workdir)
     size = config.batch_size
     batches = tqdm(
         eval_batches(source, host.draw, size=size),

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from medssl_jax import resolve
+from medssl_jax.data import settings
 from medssl_jax.data.masks import write_array
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
@@ -33,7 +34,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     predictor = load_predictor(config.init_from)
-    source = roles.whole(plain(config.data), predictor.host.prepare, workdir)
+    data = settings.following(plain(config.data), predictor.spec)
+    source = roles.whole(data, predictor.host.prepare, workdir)
     if jax.process_index() != 0:
         return
     if any(predictor.voxels):

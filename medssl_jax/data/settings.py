@@ -8,14 +8,15 @@ from ml_collections import ConfigDict, config_dict
 
 from medssl_jax import resolve
 
-# by variant: the sources that a command which trains nothing can read
+# by variant: the sources that a command which trains nothing can read; channels that
+# are left open, 0 or "", are those that the model was trained on (`following`)
 ANY = {
-    "nifti": {"name": "nifti"},
+    "nifti": {"name": "nifti", "channels": 0},
     "msd": {"name": "msd"},
     "dicom": {"name": "dicom"},
     "npy": {"name": "npy"},
     "npz": {"name": "npz"},
-    "images": {"name": "images"},
+    "images": {"name": "images", "channels": ""},
     "medmnist": {"name": "medmnist", "split": "test"},
     "mrnet": {"name": "mrnet", "split": "valid", "plane": "sagittal", "task": "acl"},
     "chexpert": {
@@ -62,6 +63,16 @@ def mixture(*of_each: dict[str, Any]) -> dict[str, Any]:
         chosen = {field: value for field, value in one.items() if field != "modality"}
         stated.append(ConfigDict(source(**chosen) | {"modality": one["modality"]}))
     return {"sources": tuple(stated)}
+
+
+def following(settings: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source's settings with a model's channels, where these are left open.
+
+    `spec` is the saved model's; those of before 0.1.0 do not say, and have 1.
+    """
+    if settings.get("channels") in ("", 0):
+        return {**settings, "channels": spec.get("channels", 1)}
+    return dict(settings)
 
 
 def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medssl_jax import files, resolve
-from medssl_jax.data import relabel
+from medssl_jax.data import relabel, settings
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
@@ -39,7 +39,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
     classifier = load_predictor(config.init_from)
     host = classifier.host
-    opened = roles.whole(provenance.plain(config.data), host.prepare, workdir)
+    data = settings.following(provenance.plain(config.data), classifier.spec)
+    opened = roles.whole(data, host.prepare, workdir)
     source = _matched(opened, config, classifier)
     if jax.process_index() != 0:
         return

@@ -28,6 +28,19 @@ def write(folder: Path, kind: str, variables: PyTree, spec: Mapping[str, Any]) -
     files.write_json(folder / f"{kind}.json", {"format": _FORMAT, **spec})
 
 
+def describe(path: Path, kind: str) -> dict[str, Any]:
+    """Return the spec that `write` was given, without the weights.
+
+    Raises:
+      DataError: as `read`.
+    """
+    described = _folder(path, kind) / f"{kind}.json"
+    spec = files.read_json(described)
+    if spec.pop("format", None) != _FORMAT:
+        raise DataError(described, f"its format is not {_FORMAT}")
+    return spec
+
+
 def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any], Path]:
     """Return what `write` was given, and the file that describes it.
 
@@ -38,11 +51,8 @@ def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any], Path]:
     Raises:
       DataError: if there is none, or its files are damaged or of another version.
     """
-    folder = _folder(path, kind)
+    folder, spec = _folder(path, kind), describe(path, kind)
     described, weights = folder / f"{kind}.json", folder / _WEIGHTS
-    spec = files.read_json(described)
-    if spec.pop("format", None) != _FORMAT:
-        raise DataError(described, f"its format is not {_FORMAT}")
     with decoding(weights, "safetensors file"):
         variables = unflatten_dict(load_file(weights), sep="/")
     return jax.tree.map(jnp.asarray, variables), spec, described

@@ -127,6 +127,15 @@ def test_colours_of_files_and_of_palettes_are_rgb(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "b", channels="rgb"), table[GREY % 4])
 
 
+@pytest.mark.parametrize("count, name", [(1, "grey"), (3, "rgb")])
+def test_channels_can_be_counted(tmp_path, count, name):
+    save(tmp_path / "x.png", GREY)
+    by_count, by_name = (images(root=str(tmp_path), channels=c) for c in (count, name))
+    np.testing.assert_array_equal(by_count[0]["image"], by_name[0]["image"])
+    assert by_count[0]["image"].shape[-1] == count
+    assert by_count.stamp(0) == by_name.stamp(0)  # one entry in the cache
+
+
 def test_grey_among_colours_is_repeated(tmp_path):
     save(tmp_path / "x.png", GREY)
     image = read(tmp_path, channels="rgb")

@@ -17,11 +17,12 @@ from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.ranges import Count
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _DICOM = (".dcm", ".dicom")
 _MASKS = (".png",)
-_CHANNELS = ("grey", "rgb")
+_CHANNELS = {"grey": 1, "rgb": 3}
 _MAGIC = (128, b"DICM")
 # Pillow's limit is a warning; what is larger is no medical image, or a bomb
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or float("inf")
@@ -36,7 +37,7 @@ def images(
     unlisted: str = "raise",
     only: str = "",
     masks: str = "",
-    channels: str = "grey",
+    channels: str | Count = "grey",
 ) -> Examples:
     """Read every PNG, JPEG and single-frame DICOM file below `root` as an image.
 
@@ -52,9 +53,9 @@ def images(
       only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
       masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`), read as `load_png_mask`; empty: none.
-      channels: "grey" gives (rows, columns, 1); a file in colour is an error, unless
-        its three channels are the same. "rgb" gives (rows, columns, 3); of grey
-        files the one channel is repeated.
+      channels: "grey", or 1, gives (rows, columns, 1); a file in colour is an error,
+        unless its three channels are the same. "rgb", or 3, gives (rows, columns, 3);
+        of grey files the one channel is repeated.
 
     Raises:
       ConfigError: if channels or unlisted is not known; as `masks.pair`.
@@ -63,6 +64,8 @@ def images(
         to be an image, in colour where grey is wanted, or holds one value only; as
         `load_png_mask`.
     """
+    by_count = {count: name for name, count in _CHANNELS.items()}
+    channels = by_count.get(channels, channels)
     if channels not in _CHANNELS:
         known = " or ".join(_CHANNELS)
         raise ConfigError(f"data.channels {channels!r} is not known: {known}")
