@@ -1,6 +1,6 @@
 """Damaged files, saved models and settings that nobody meant: what is said of them?
 
-python benchmarks/faults.py --kind=files --count=1500 --seed=0
+python benchmarks/faults.py --kind=files --count=1500 --first=0
 python benchmarks/faults.py --kind=saved --count=500
 python benchmarks/faults.py --kind=settings --count=1000
 

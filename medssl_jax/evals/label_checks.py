@@ -3,6 +3,7 @@
 What stops it is an error; what only leaves a gap is a line to be said before training.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.evals.linear import too_few
 from medssl_jax.evals.metrics import scorable
 
+_SHOWN = 20  # classes that are missing
 _COMPLETE = ("train", "validation")  # a test may lack a class: it is left out and said
 
 
@@ -46,8 +48,7 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
                 f"the first is {first}; label them, leave them out, or correct "
                 "method.classes"
             )
-        missing = sorted(set(range(classes)) - set(labels.tolist()))
-        if missing and role in _COMPLETE:
+        if role in _COMPLETE and (missing := _missing(labels, classes)):
             text = f"{role} has no example of class {missing[0]}"
             raise ConfigError(f"{text}: {_mend(role)}")
 
@@ -102,7 +103,7 @@ def unscored(test: Source, classes: int) -> tuple[str, ...]:
     """Say which AUC the test cannot tell: of classes, or of findings where these are 0."""
     labels = np.asarray(test.labels)
     if classes:
-        missing = sorted(set(range(classes)) - set(labels.tolist()))
+        missing = _missing(labels, classes)
         text = f"test has no example of class {_listed(missing)}, so it has no AUC"
     else:
         known = scorable(labels)
@@ -174,6 +175,12 @@ def _too_few_known(labels, patients):
     known = np.flatnonzero(labels != UNLABELLED)
     groups = None if patients is None else [patients[i] for i in known]
     return not len(known) or bool(too_few(labels[known], groups))
+
+
+def _missing(labels, classes):
+    """Return classes that no label is, the first ones: there can be any number."""
+    seen = set(labels.tolist())
+    return list(itertools.islice((k for k in range(classes) if k not in seen), _SHOWN))
 
 
 def _listed(values):

@@ -62,4 +62,5 @@ def _folder(path: Path, kind: str) -> Path:
     for folder in (path, path / kind):
         if (folder / f"{kind}.json").is_file():
             return folder
-    raise DataError(path, f"holds no {kind} (no {kind}.json here or in {kind}/)")
+    text = f"holds no {kind} (no {kind}.json here or in {kind}/)"
+    raise DataError(path, f"{text}; init_from is the folder of a run that has ended")

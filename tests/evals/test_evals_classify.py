@@ -14,6 +14,7 @@ from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.classify import classify
+from medssl_jax.evals.label_checks import check_classes
 
 N = 60
 NAMES = ("edema", "pus", "gap")
@@ -236,3 +237,9 @@ def test_a_method_that_tells_no_classes_is_refused(tmp_path):
     pretext = context(tmp_path, findings(), np.zeros((N, 3)), learns=(0, 0))
     with pytest.raises(ConfigError, match="'classify' needs a method with classes"):
         classify(pretext)
+
+
+def test_classes_without_end_are_refused_as_fast_as_few():
+    source = Examples(["a", "b"], dict, labels=np.array([0, 1]))
+    with pytest.raises(ConfigError, match="train has no example of class 2"):
+        check_classes({"train": source}, 10**20)
