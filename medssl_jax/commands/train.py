@@ -23,7 +23,8 @@ from medssl_jax.run.checkpoint import Checkpoints, Restored
 from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
 from medssl_jax.run.meter import Meter
-from medssl_jax.run.task import Task, accumulation_warning, build
+from medssl_jax.run.suitable import accumulation_warning
+from medssl_jax.run.task import Task, build
 from medssl_jax.saved.encoder import Encoder
 from medssl_jax.saved.predictor import Predictor
 from medssl_jax.step.parallel import (

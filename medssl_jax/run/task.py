@@ -23,13 +23,13 @@ from medssl_jax.data.pipeline import DrawRecord, for_device
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator, together
-from medssl_jax.evals.label_checks import check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.models.network import starting_from
 from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
+from medssl_jax.run.suitable import check_data
 from medssl_jax.saved import encoder
 from medssl_jax.step.parallel import AXIS
 from medssl_jax.step.state import TrainState, init_state, to_unit
@@ -151,9 +151,8 @@ def build(config: ConfigDict, workdir: Path) -> Task:
         **_given_to_method(config, durations),
     )
     method = make_method(backbone)
-    _check_data(method, rows, sources[roles.TRAIN])
+    check_data(method, rows, sources[roles.TRAIN])
     if any(method.voxels):
-        _check_masks(method, sources[roles.TRAIN])
         sources = {
             role: Masked(source, *method.voxels) for role, source in sources.items()
         }
@@ -226,46 +225,6 @@ def _scheduled_decay(config: ConfigDict, durations: Durations) -> dict[str, Any]
     stated = config.optimizer.to_dict()  # Adam's have no decay
     decay = schedules.weight_decay(durations, stated.get("weight_decay", 0.0))
     return {"weight_decay": decay} if callable(decay) else {}
-
-
-def accumulation_warning(method: Method, durations: Durations) -> str:
-    """Say what accumulation does not add to; "" where there is nothing to say."""
-    if not method.in_batch or durations.accumulation == 1:
-        return ""
-    return (
-        f"batch_size {durations.batch_size} is accumulated from micro-batches of "
-        f"{durations.micro_batch_size}, and {method.in_batch} come from one "
-        "micro-batch only: this is not training with the large batch. Set "
-        "micro_batch_size to batch_size, over more devices if need be"
-    )
-
-
-def _check_data(method: Method, rows: Sampler, train: Source) -> None:
-    """Refuse data that the method cannot use: their rows' turns, their labels."""
-    if method.modalities and method.modalities != rows.modalities:
-        has = ", ".join(rows.modalities) or "none"
-        raise ConfigError(
-            f"method.modalities are {', '.join(method.modalities)}, and those that "
-            f"data.sampler takes turns between are {has}: give both the same names, in "
-            "the order of config.data.sources, and data.sampler 'modalities'"
-        )
-    if any(method.learns):
-        check_known(train, *method.learns)
-
-
-def _check_masks(method: Method, source: Source) -> None:
-    if not source.has_masks:
-        raise ConfigError(
-            "config.method learns from masks, and the training data has none: set "
-            "data.masks, or use a source of masks"
-        )
-    count, names = max(method.voxels), source.class_names
-    if names is not None and len(names) != count:
-        field = "regions" if method.voxels.regions else "classes"
-        raise ConfigError(
-            f"method.{field} is {count}, and the masks have {len(names)}: "
-            f"{', '.join(names)}"
-        )
 
 
 def _given_to_method(config: ConfigDict, durations: Durations | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.protocols import experiment
-from medssl_jax.run.task import _check_data, build
+from medssl_jax.run.suitable import check_data
+from medssl_jax.run.task import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -39,9 +40,9 @@ def test_a_methods_modalities_are_those_that_rows_take_turns_between(
     rows = sampler(order, train, batch_size=4, seed=0)
     method = tiny.method("swav", modalities=("ct", "mr"), beta=0.0)
     if said is None:
-        return _check_data(method, rows, train)
+        return check_data(method, rows, train)
     with pytest.raises(ConfigError) as error:
-        _check_data(method, rows, train)
+        check_data(method, rows, train)
     assert f"method.modalities are ct, mr, and those that data.sampler {said}" in str(
         error.value
     )
@@ -60,7 +61,7 @@ def test_labels_that_cannot_be_learnt_are_refused(labels, said):
     train = source(labels)
     rows = sampler("shuffled", train, batch_size=4, seed=0)
     with pytest.raises(ConfigError) as error:
-        _check_data(tiny.method("swav"), rows, train)
+        check_data(tiny.method("swav"), rows, train)
     assert said in str(error.value)
 
 
@@ -90,4 +91,4 @@ def test_settings_of_another_part_are_refused_before_data_is_opened(
 def test_some_labels_are_enough():
     train = source(np.array([-1, -1, 2, -1, -1, -1]))
     rows = sampler("shuffled", train, batch_size=4, seed=0)
-    _check_data(tiny.method("swav"), rows, train)
+    check_data(tiny.method("swav"), rows, train)

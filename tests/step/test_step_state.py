@@ -11,7 +11,7 @@ import tiny
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.optim.schedules import byol_tau
-from medssl_jax.run.task import accumulation_warning
+from medssl_jax.run.suitable import accumulation_warning
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import make_train_step, to_unit, views_fed
 

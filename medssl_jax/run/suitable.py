@@ -1,0 +1,54 @@
+"""Whether data and batches suit a method; what does not is said before the first step."""
+
+from medssl_jax.data.order.sampler import Sampler
+from medssl_jax.data.source import Source
+from medssl_jax.errors import ConfigError
+from medssl_jax.evals.label_checks import check_known
+from medssl_jax.methods.base import Method
+from medssl_jax.optim.durations import Durations
+
+
+def check_data(method: Method, rows: Sampler, train: Source) -> None:
+    """Refuse data that a method cannot use: its rows' turns, its labels, its masks.
+
+    Raises:
+      ConfigError: naming the field, and what the data have.
+    """
+    if method.modalities and method.modalities != rows.modalities:
+        has = ", ".join(rows.modalities) or "none"
+        raise ConfigError(
+            f"method.modalities are {', '.join(method.modalities)}, and those that "
+            f"data.sampler takes turns between are {has}: give both the same names, in "
+            "the order of config.data.sources, and data.sampler 'modalities'"
+        )
+    if any(method.learns):
+        check_known(train, *method.learns)
+    if any(method.voxels):
+        _check_masks(method, train)
+
+
+def accumulation_warning(method: Method, durations: Durations) -> str:
+    """Say what accumulation does not add to; "" where there is nothing to say."""
+    if not method.in_batch or durations.accumulation == 1:
+        return ""
+    return (
+        f"batch_size {durations.batch_size} is accumulated from micro-batches of "
+        f"{durations.micro_batch_size}, and {method.in_batch} come from one "
+        "micro-batch only: this is not training with the large batch. Set "
+        "micro_batch_size to batch_size, over more devices if need be"
+    )
+
+
+def _check_masks(method, source):
+    if not source.has_masks:
+        raise ConfigError(
+            "config.method learns from masks, and the training data has none: set "
+            "data.masks, or use a source of masks"
+        )
+    count, names = max(method.voxels), source.class_names
+    if names is not None and len(names) != count:
+        field = "regions" if method.voxels.regions else "classes"
+        raise ConfigError(
+            f"method.{field} is {count}, and the masks have {len(names)}: "
+            f"{', '.join(names)}"
+        )
