@@ -1,23 +1,34 @@
 """The evaluator of classifiers: its tables, its files, and what it refuses."""
 
 import csv
+import functools
 import json
 import math
 
 import numpy as np
 import pytest
 import tiny
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
+from medssl_jax.evals import classify as module
+from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.classify import classify
 from medssl_jax.evals.label_checks import check_classes
 
 N = 60
 NAMES = ("edema", "pus", "gap")
+TOLD = ("during", "final")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    for part in (module, of_findings):
+        few = functools.partial(part.interval, resamples=100)
+        monkeypatch.setattr(part, "interval", few)
 
 
 def read(name):
@@ -28,8 +39,8 @@ def findings(seed=0, n=N):
     return np.random.default_rng(seed).integers(-1, 2, (n, 3))
 
 
-def source(labels, names=NAMES, patients=None):
-    numbers = [str(i) for i in range(len(labels))]
+def source(labels, names=NAMES, patients=None, first=0):
+    numbers = [str(i) for i in range(first, first + len(labels))]
     names = names if labels.ndim == 2 else None
     return Examples(numbers, read, labels, patients, None, names)
 
@@ -80,9 +91,12 @@ def test_findings_are_scored_one_by_one_and_by_their_mean(tmp_path):
     for value in final["values"].values():
         assert value["low"] < value["value"] < value["high"]
     (table,) = final["tables"]
-    assert [row[0] for row in table["rows"]] == ["mean of 3", *NAMES]
-    y = labels[:, 0]
-    assert table["rows"][1][1] == f"{(y == 1).sum()} of {(y >= 0).sum()}"
+    rows = by_column(table)
+    assert list(rows) == ["mean of 3", *NAMES]
+    for j, name in enumerate(NAMES):
+        y, row = labels[:, j], rows[name]
+        assert row["positives of known"] == f"{(y == 1).sum()} of {(y >= 0).sum()}"
+        assert row["AUC (95 % interval)"].startswith(f"{areas[j]:.3f} (")
     assert "Not in the mean" not in table["note"]
     assert f"Test AUC {np.mean(areas):.3f}" in final["headline"]
     json.dumps(final)
@@ -101,8 +115,10 @@ def test_a_finding_that_the_test_cannot_score_is_named_and_left_out(tmp_path):
     (line,) = classify(context(tmp_path, labels, p, test=tested)).lacking
     assert line.startswith("test has no positive, or no negative, of pus: no AUC of it")
     assert [curve["name"] for curve in final["roc"]] == ["edema", "gap"]
-    y = labels[:, 0]
-    assert final["roc"][0]["labels"] == y[y >= 0].tolist()
+    for curve, j in zip(final["roc"], (0, 2), strict=True):
+        known = labels[:, j] >= 0
+        assert curve["labels"] == labels[known, j].tolist()
+        assert curve["scores"] == p[known, j].tolist()
 
 
 def test_predictions_of_findings_have_a_column_each_and_gaps_where_unknown(tmp_path):
@@ -178,6 +194,83 @@ def test_of_several_classes_too_one_guess_for_all_is_told(tmp_path):
     evaluator = classify(context(tmp_path, labels, p, learns=(3, 0)))
     (table,) = evaluator.final(None, None)["tables"]
     assert table["note"].endswith(" Every example was called class 1.")
+
+
+def by_column(table):
+    """Return a table's rows by their first cell, each cell by its column's name."""
+    return {
+        row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]
+    }
+
+
+def roles_apart(kind):
+    """Return a role's labels each, and what is predicted of all examples in turn."""
+    rng = np.random.default_rng(3)
+    counts, k = {"train": 40, "validation": 36, "test": 44}, 3 if kind else 2
+    shapes = {role: (n, 3) if kind else n for role, n in counts.items()}
+    low = -1 if kind else 0
+    labels = {role: rng.integers(low, 2, shape) for role, shape in shapes.items()}
+    if kind:  # an example without any label is none of its role
+        labels = {role: np.maximum(y, [0, -1, -1]) for role, y in labels.items()}
+    every = np.concatenate([*labels.values()])
+    p = rng.random((len(every), k)) + 0.5 * (every == 1 if kind else np.eye(2)[every])
+    p /= 1.6 if kind else p.sum(axis=1, keepdims=True)
+    firsts = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
+    sources = {
+        role: source(labels[role], first=first) for role, first in firsts.items()
+    }
+    parts = {role: p[first : first + counts[role]] for role, first in firsts.items()}
+    return labels, parts, sources, p
+
+
+@pytest.mark.parametrize("kind", ["", "findings"])
+def test_selection_sees_the_validation_examples_and_results_the_test(tmp_path, kind):
+    labels, parts, sources, p = roles_apart(kind)
+    learns = (0, 3) if kind else (2, 0)
+    run = context(tmp_path, labels["test"], p, learns=learns, **sources)
+    during, final = (getattr(classify(run), name)(None, None) for name in TOLD)
+    y, q = labels["validation"], parts["validation"]
+    if kind:
+        known = y >= 0
+        loss = log_loss(y[known], q[known]) * known.mean()
+    else:
+        loss = log_loss(y, q)
+    assert during["validation_loss"] == pytest.approx(loss, rel=1e-5)
+
+    def area(y, q):
+        return np.mean(expected_aucs(y, q)) if kind else roc_auc_score(y, q[:, 1])
+
+    assert during["validation_AUC"] == pytest.approx(area(y, q))
+    expected = area(labels["test"], parts["test"])
+    assert abs(expected - area(y, q)) > 0.005
+    assert final["values"]["AUC"]["value"] == pytest.approx(expected)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == list(sources["test"].names)
+    if not kind:
+        (curve,) = final["roc"]
+        assert curve["labels"] == labels["test"].tolist()
+        np.testing.assert_allclose(curve["scores"], parts["test"][:, 1])
+        shown = by_column(final["tables"][0])["AUC"]["value (95 % interval)"]
+        assert shown.startswith(f"{expected:.3f} (")
+
+
+@pytest.mark.parametrize("kind", ["", "findings"])
+def test_copies_of_a_patients_scans_do_not_narrow_the_intervals(tmp_path, kind):
+    labels, parts, sources, p = roles_apart(kind)
+    learns, tested = ((0, 3) if kind else (2, 0)), labels["test"]
+    values = []
+    for copies in (1, 4):
+        repeats = [copies] + [1] * (tested.ndim - 1)
+        patients = [f"p{i}" for i in range(len(tested))] * copies
+        test = source(np.tile(tested, repeats), patients=patients, first=76)
+        predicted = np.concatenate([p[:76], np.tile(parts["test"], (copies, 1))])
+        given = context(tmp_path, tested, predicted, learns, **sources | {"test": test})
+        values.append(classify(given).final(None, None)["values"])
+    once, copied = values
+    for name, value in once.items():
+        assert value["low"] < value["value"] < value["high"]
+        assert copied[name] == pytest.approx(value)
 
 
 def absent(role, mark):

@@ -1,5 +1,6 @@
 """What the probe says of encoders that tell their inputs apart, and that do not."""
 
+import functools
 import re
 from types import SimpleNamespace
 
@@ -8,8 +9,14 @@ import pytest
 
 from medssl_jax.data.host import Draw
 from medssl_jax.data.source import Examples, Source
+from medssl_jax.evals import linear
 from medssl_jax.evals import probe as module
 from medssl_jax.evals.base import Context
+from medssl_jax.evals.bootstrap import interval, paired_difference
+from medssl_jax.evals.collapse import spread
+from medssl_jax.evals.knn import weighted_knn
+from medssl_jax.evals.linear import linear_probe
+from medssl_jax.evals.metrics import auc
 from medssl_jax.saved.encoder import Encoder
 
 LABELS = np.arange(40) % 2
@@ -190,3 +197,139 @@ def test_of_few_training_examples_all_are_embedded_and_nothing_is_said(
     said = headline(tmp_path, monkeypatch, flat, None)
     assert "Measured on" not in said
     assert len(np.load(tmp_path / "embeddings.npz")["labels"]) == len(LABELS)
+
+
+COUNTS = {"train": 40, "probe": 36, "validation": 30, "test": 32}
+SEED = 7
+QUICK = {
+    "interval": functools.partial(interval, resamples=100),
+    "paired_difference": functools.partial(paired_difference, resamples=100),
+}
+
+
+def role(name, patients_of=None, copies=1):
+    """Return the examples of a role: no image and no order of labels is another's."""
+    seed = list(COUNTS).index(name)
+    rng, count = np.random.default_rng(seed), COUNTS[name]
+    labels = rng.integers(0, 2, count)
+    images = rng.normal(size=(count, 2, 3, 1)).astype(np.float32)
+    images[:, 0, 0, 0] += 1.5 * labels
+    owners = np.arange(count)
+    if patients_of:  # scans of a patient are alike, and their label is the patient's
+        owners = owners // patients_of
+        images, labels = images[owners], labels[owners]
+    names = [f"{name}-{i}" for i in range(count * copies)]
+    return Examples(
+        names,
+        lambda n: {"image": images[int(n.partition("-")[2]) % count]},
+        np.tile(labels, copies),
+        [f"{name}-p{owner}" for owner in np.tile(owners, copies)],
+    )
+
+
+def encoders():
+    """Return both by name: the pretrained one sees the signal, the other only noise."""
+    return {"untrained": lambda x: flat(x)[:, 2:], "pretrained": flat}
+
+
+def scored(folder, monkeypatch, **roles):
+    monkeypatch.setattr(module, "Encoder", Function)
+    monkeypatch.setattr(linear, "GRID", (1e-4, 100.0))
+    for name, quick in QUICK.items():
+        monkeypatch.setattr(module, name, quick)
+    both = encoders()
+    roles = {name: role(name) for name in COUNTS} | roles
+    context = Context(
+        SimpleNamespace(encoder=lambda params, aux: both["pretrained"]),
+        None,
+        roles,
+        None,
+        Draw((2, 3), "all"),
+        16,
+        {},
+        lambda: both["untrained"],
+        folder,
+        seed=SEED,
+        init_from="runs/a",
+    )
+    evaluator = module.probe(context, neighbours=5, temperature=0.1)
+    return evaluator.final(None, None)
+
+
+def pixels(source):
+    return np.stack([source[i]["image"] for i in range(len(source))])
+
+
+def expected_scores(probe, test, groups):
+    """Return the probability of class 1 by classifier and encoder."""
+    found = {}
+    for name, encode in encoders().items():
+        arrays = encode(pixels(probe)), probe.labels, encode(pixels(test))
+        p = linear_probe(*arrays, groups=groups, classes=2, seed=SEED)
+        found["linear probe", name] = p[:, 1]
+        p = weighted_knn(*arrays, classes=2, k=5, temperature=0.1)
+        found["kNN", name] = p[:, 1]
+    return found
+
+
+def by_column(table):
+    """Return a table's rows by their first cell, each cell by its column's name."""
+    return {
+        row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]
+    }
+
+
+def test_each_number_is_its_encoders_learnt_on_the_probe_and_scored_on_the_test(
+    tmp_path, monkeypatch
+):
+    probe, test = role("probe", patients_of=4), role("test")
+    found = scored(tmp_path, monkeypatch, probe=probe)
+    scores = expected_scores(probe, test, probe.patients)
+    by_scan = expected_scores(probe, test, None)  # or patients would not matter
+    assert np.ptp(scores["linear probe", "pretrained"]) < 0.5 * np.ptp(
+        by_scan["linear probe", "pretrained"]
+    )
+    rows = by_column(found["tables"][0])
+    drawn = {"groups": None, "seed": SEED, "resamples": 100}
+    for classifier, row in rows.items():
+        first, second = (scores[classifier, n] for n in ("pretrained", "untrained"))
+        expected = {
+            "pretrained": interval(auc, test.labels, first, **drawn).text(),
+            "untrained": interval(auc, test.labels, second, **drawn).text(),
+        }
+        assert {name: row[name] for name in expected} == expected
+        gain = paired_difference(auc, test.labels, first, second, **drawn)
+        assert row["pretrained - untrained"] == gain.text(signed=True)
+        assert (
+            gain.value > 0.05 and f"AUC {gain.text(signed=True)}" in found["headline"]
+        )
+    curves = {curve["name"]: curve for curve in found["roc"]}
+    assert len(curves) == 4
+    for (classifier, name), p in scores.items():
+        curve = curves[f"{classifier}, {name}"]
+        assert curve["labels"] == test.labels.tolist()
+        np.testing.assert_allclose(curve["scores"], p, rtol=1e-5)
+    assert found["headline"].count("Untrained here is runs/a") == 1
+
+
+def test_spreads_and_embeddings_are_of_the_test_and_called_by_their_encoder(
+    tmp_path, monkeypatch
+):
+    found, test = scored(tmp_path, monkeypatch), role("test")
+    arrays = np.load(tmp_path / "embeddings.npz")
+    np.testing.assert_array_equal(arrays["labels"], test.labels)
+    for name, encode in encoders().items():
+        features = encode(pixels(test))
+        np.testing.assert_array_equal(arrays[name], features)
+        assert found["collapse"][name] == pytest.approx(spread(features))
+    rank = found["collapse"]["pretrained"]["rank"]
+    assert f"fill about {rank:.1f} of 6 directions" in found["headline"]
+
+
+def test_copies_of_a_patients_scans_do_not_narrow_the_probes_intervals(
+    tmp_path, monkeypatch
+):
+    once, copied = (
+        scored(tmp_path, monkeypatch, test=role("test", copies=n)) for n in (1, 4)
+    )
+    assert copied["tables"][0]["rows"] == once["tables"][0]["rows"]

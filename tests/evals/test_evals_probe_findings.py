@@ -1,10 +1,12 @@
 """Probes of several findings: each learns from what is known of it, and is named."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from medssl_jax.data.source import Examples
-from medssl_jax.evals import linear
+from medssl_jax.evals import linear, probe_findings
 from medssl_jax.evals.base import ENCODERS, FrozenFeatures
 from medssl_jax.evals.knn import weighted_knn
 from medssl_jax.evals.linear import linear_probe
@@ -16,8 +18,11 @@ SETTINGS = {"neighbours": 5, "temperature": 0.07}
 
 
 @pytest.fixture(autouse=True)
-def one_penalty(monkeypatch):
+def quick(monkeypatch):
     monkeypatch.setattr(linear, "GRID", (0.1,))  # the choice among many takes seconds
+    for name in ("interval", "paired_difference"):
+        few = functools.partial(getattr(probe_findings, name), resamples=50)
+        monkeypatch.setattr(probe_findings, name, few)
 
 
 def draw(seed, n):
@@ -47,7 +52,7 @@ def task(change=lambda train, test: None):
     return FrozenFeatures(source(labels), source(tested), features, test_features, 0)
 
 
-def expected(task, encoder, j, classifier):
+def expected(task, encoder, j, classifier, by_patient=True):
     known, tested = task.train.labels[:, j] >= 0, task.test.labels[:, j] >= 0
     arrays = (
         task.train_features[encoder][known],
@@ -58,6 +63,7 @@ def expected(task, encoder, j, classifier):
         p = weighted_knn(*arrays, classes=2, k=5, temperature=0.07)
     else:
         groups = [p for p, k in zip(task.train.patients, known, strict=True) if k]
+        groups = groups if by_patient else None
         p = linear_probe(*arrays, groups=groups, classes=2, seed=0)
     return auc(task.test.labels[tested, j], p[:, 1])
 
@@ -67,21 +73,61 @@ def test_each_finding_has_classifiers_of_its_own_and_the_table_their_mean():
     found = tables(given, **SETTINGS)
     mean, each = found["tables"]
     assert mean["title"].endswith("mean of 3 findings")
-    assert [row[0] for row in each["rows"]] == list(NAMES)
-    column = 0
-    for row, classifier in zip(mean["rows"], ("linear probe", "kNN"), strict=True):
-        assert row[0] == classifier
-        means = []
+    assert list(by_column(each)) == list(NAMES)
+    for classifier, row in by_column(mean).items():
+        means = {}
         for encoder in ENCODERS:
             areas = [expected(given, encoder, j, classifier) for j in range(3)]
-            column += 1
-            written = [row[column] for row in each["rows"]]
+            column = f"{classifier}, {encoder}"
+            written = [row[column] for row in by_column(each).values()]
             assert written == [f"{area:.3f}" for area in areas]
-            means.append(np.mean(areas))
-            assert row[len(means)].startswith(f"{np.mean(areas):.3f} (")
-        assert row[3].startswith(f"{means[1] - means[0]:+.3f} (")
-        assert means[1] > means[0] + 0.1  # or all of this would be noise
+            means[encoder] = np.mean(areas)
+            assert row[encoder].startswith(f"{np.mean(areas):.3f} (")
+        gain = means["pretrained"] - means["untrained"]
+        assert row["pretrained - untrained"].startswith(f"{gain:+.3f} (")
+        assert gain > 0.1  # or all of this would be noise
     assert "linear probe mean AUC +" in found["headline"]
+
+
+def by_column(table):
+    """Return a table's rows by their first cell, each cell by its column's name."""
+    return {
+        row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]
+    }
+
+
+def repeated(task, role, copies):
+    """Give each patient of a role as many copies of its scans."""
+    source = getattr(task, role)
+    labels, patients = np.tile(source.labels, (copies, 1)), source.patients * copies
+    names = [str(i) for i in range(len(labels))]
+    more = Examples(names, dict, labels, patients, None, NAMES)
+    of_role = getattr(task, f"{role}_features")
+    features = {name: np.tile(array, (copies, 1)) for name, array in of_role.items()}
+    return task._replace(**{role: more, f"{role}_features": features})
+
+
+def test_copies_of_a_patients_scans_do_not_narrow_the_intervals_of_findings():
+    once, copied = (
+        tables(repeated(task(), "test", n), **SETTINGS)["tables"][0] for n in (1, 4)
+    )
+    assert copied["rows"] == once["rows"]
+
+
+def test_no_patient_of_a_finding_is_on_both_sides_when_the_penalty_is_chosen(
+    monkeypatch,
+):
+    """Without a signal, copies in the other part give their label away."""
+    monkeypatch.setattr(linear, "GRID", (1e-4, 100.0))
+    given = repeated(task(), "train", 3)
+    _, each = tables(given, **SETTINGS)["tables"]
+    column = "linear probe, untrained"
+    written = [row[column] for row in by_column(each).values()]
+    areas = [
+        [f"{expected(given, 'untrained', j, 'linear probe', p):.3f}" for j in range(3)]
+        for p in (True, False)
+    ]
+    assert written == areas[0] != areas[1]
 
 
 def untested(train, test):
