@@ -4,32 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from linear import linear
 
 from medssl_jax.methods.byol import byol
 from medssl_jax.methods.simclr import simclr
-from medssl_jax.models.features import Features
-from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
 from medssl_jax.views.op import Op
 
-RUN = Durations(examples=64, batch_size=8, micro_batch_size=8, epochs=4)
+RUN = Durations(examples=64, batch_size=16, micro_batch_size=8, epochs=4)
 SIZE = 8
-
-
-def linear():
-    """A backbone whose features are a matrix times the voxels."""
-
-    def apply(variables, x, train, keys=None):
-        del train, keys
-        vectors = x.reshape(len(x), -1) @ variables["params"]["matrix"]
-        return Features(vectors, ()), variables["batch_stats"]
-
-    def init(key, x):
-        shape = x[0].size, 6
-        return {"params": {"matrix": jax.random.normal(key, shape)}, "batch_stats": {}}
-
-    return Network(init, apply)
 
 
 def view(scale):
@@ -57,8 +41,7 @@ def started(made, arrays):
         return leaf + jnp.float32(0.1 * random.standard_normal(leaf.shape))
 
     params = jax.tree.map(moved, params)
-    if "target" in aux:
-        aux = {**aux, "target": jax.tree.map(moved, aux["target"])}
+    aux = jax.tree.map(lambda x: moved(x) if x.ndim else x, aux)
     return params, aux
 
 
@@ -74,12 +57,31 @@ def norm(x, params=None):
     return x * params.get("scale", 1) + params.get("bias", 0)
 
 
+def kept(statistics, *batches):
+    """Return running statistics after the mean of those of some batches (n, d)."""
+    return {
+        "mean": 0.9 * statistics["mean"]
+        + 0.1 * np.mean([x.mean(0) for x in batches], 0),
+        "var": 0.9 * statistics["var"] + 0.1 * np.mean([x.var(0) for x in batches], 0),
+    }
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
+
+
 def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def hidden(x, params):
+    return x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+
+
 def head_of_byol(x, params):
-    x = x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+    x = hidden(x, params)
     return np.maximum(norm(x, params["norm"]), 0) @ params["output"]["kernel"]
 
 
@@ -102,11 +104,37 @@ def double(tree):
     return jax.tree.map(np.float64, tree)
 
 
+def tau(update):
+    """1 - (1 - base) (cos(pi k / K) + 1) / 2, of 16 updates."""
+    return 1 - 0.1 * (np.cos(np.pi * update / 16) + 1) / 2
+
+
+def test_byols_statistics_are_the_mean_of_both_views():
+    made = byol(linear(), hidden_size=12, output_size=5, base_tau=0.9, **GIVEN)
+    params, aux = started(made, batch())
+    views = fed(made, batch())
+    _, (after, _) = jax.jit(made.loss)(
+        params, aux, views, jax.random.key(0), jnp.int32(0)
+    )
+    known, before = double(params), double(aux["batch_stats"])
+    x = [np.float64(views[v]).reshape(SIZE, -1) for v in VIEWS]
+    x = [one @ known["backbone"]["matrix"] for one in x]
+    for part in ("projector", "predictor"):
+        each = [hidden(one, known[part]) for one in x]
+        expected = kept(before[part]["norm"], *each)
+        assert_close(after["batch_stats"][part]["norm"], expected)
+        x = [head_of_byol(one, known[part]) for one in x]
+    assert after["batch_stats"]["backbone"]["passes"] == 1
+
+
 def test_byols_loss_is_the_papers():
     made = byol(linear(), hidden_size=12, output_size=5, base_tau=0.9, **GIVEN)
     params, aux = started(made, batch())
     views = fed(made, batch())
-    loss, _ = jax.jit(made.loss)(params, aux, views, jax.random.key(0), jnp.int32(0))
+    loss, (_, metrics) = jax.jit(made.loss)(
+        params, aux, views, jax.random.key(0), jnp.int32(11)
+    )
+    np.testing.assert_allclose(metrics["tau"], tau(11), rtol=1e-6)
     online, target = double(params), double(aux["target"])
     pair = np.float64(views["first"]), np.float64(views["second"])
     np.testing.assert_allclose(loss, byols_loss(online, target, *pair), rtol=1e-5)
@@ -145,14 +173,12 @@ def test_byols_gradient_does_not_reach_the_target_and_is_the_papers():
 
 
 def test_byols_target_follows_by_tau_of_the_update():
-    """arXiv:2006.07733, eq. 1, and 1 - (1 - base) (cos(pi k / K) + 1) / 2."""
+    """arXiv:2006.07733, eq. 1."""
     made = byol(linear(), hidden_size=12, output_size=5, base_tau=0.9, **GIVEN)
     params, aux = started(made, batch())
-    update = 11
-    same, after = made.after_update(params, aux, jnp.int32(update))
-    tau = 1 - 0.1 * (np.cos(np.pi * update / RUN.updates) + 1) / 2
+    same, after = made.after_update(params, aux, jnp.int32(11))
     expected = jax.tree.map(
-        lambda t, o: tau * t + (1 - tau) * o,
+        lambda t, o: tau(11) * t + (1 - tau(11)) * o,
         double(aux["target"]),
         {name: double(params[name]) for name in aux["target"]},
     )
@@ -173,15 +199,20 @@ def test_simclrs_loss_is_the_papers(layers):
     )
     params, aux = started(made, batch())
     views = fed(made, batch())
-    loss, _ = jax.jit(made.loss)(params, aux, views, jax.random.key(0), jnp.int32(0))
-    known = double(params)
+    loss, (after, _) = jax.jit(made.loss)(
+        params, aux, views, jax.random.key(0), jnp.int32(0)
+    )
+    known, before = double(params), double(aux["batch_stats"])
+    after = after["batch_stats"]["projector"]
     x = np.concatenate([np.float64(views[v]).reshape(SIZE, -1) for v in VIEWS])
     x = x @ known["backbone"]["matrix"]
     head = known["projector"]
     for place in ("", "_2")[: layers - 1]:
-        x = np.maximum(
-            norm(x @ head[f"hidden{place}"]["kernel"], head[f"norm{place}"]), 0
-        )
+        x = x @ head[f"hidden{place}"]["kernel"]
+        # of both views together
+        expected = kept(before["projector"][f"norm{place}"], x)
+        assert_close(after[f"norm{place}"], expected)
+        x = np.maximum(norm(x, head[f"norm{place}"]), 0)
     z = unit(norm(x @ head["output"]["kernel"], head["output_norm"]))
     scores = np.exp(z @ z.T / 0.2)
     total = 0

@@ -13,6 +13,7 @@ from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
 from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.views.compose import View, compose
+from medssl_jax.views.op import Op
 
 SHAPE = (8, 8)
 SETTINGS = {"background": False, "over_batch": False, "deep_supervision": False}
@@ -20,21 +21,29 @@ WEIGHTS = {"dice": 0.7, "cross_entropy": 0.4}
 
 
 def pyramid():
-    """Return a backbone without weights: the image and its means over 2, 4, 8 voxels."""
+    """Return a backbone without weights: the image and its means over 2, 4, 8 voxels.
+
+    Its statistics count how often it was trained.
+    """
 
     def apply(variables, x, train, keys=None):
-        del variables, train, keys
+        del keys
         maps = [x]
         for _ in range(3):
             b, h, w, c = maps[-1].shape
             maps.append(maps[-1].reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4)))
-        return Features(x.mean((1, 2)), tuple(maps)), {}
+        passes = variables["batch_stats"]["passes"] + int(train)
+        return Features(x.mean((1, 2)), tuple(maps)), {"passes": passes}
 
-    return Network(lambda key, x: {"params": {}, "batch_stats": {}}, apply)
+    stats = {"passes": jnp.int32(0)}
+    return Network(lambda key, x: {"params": {}, "batch_stats": stats}, apply)
+
+
+HALVED = View((Op(lambda key, shape: (), lambda drawn, x: x / 2),))
 
 
 def method(view=None, **settings):
-    views = {"first": view or View(()), "eval": View(())}
+    views = {"first": view or View(()), "eval": HALVED}
     wholly = {"classes": 3} | WEIGHTS | SETTINGS | settings
     of_run = {"durations": tiny.durations(), "axis_name": None, "dtype": jnp.float32}
     return segment(pyramid(), views=views, **of_run, **wholly)
@@ -45,6 +54,9 @@ def batch(structures=3, regions=0):
     shape = (2, *SHAPE, regions) if regions else (2, *SHAPE)
     mask = random.integers(0, 2 if regions else structures, shape, np.uint8)
     return {"image": random.random((2, *SHAPE, 1), np.float32), "mask": mask}
+
+
+STATELESS = {"params": {}, "batch_stats": {"passes": jnp.int32(0)}}
 
 
 def loss_and_logits(made, fed, outputs, deep=False):
@@ -58,7 +70,7 @@ def loss_and_logits(made, fed, outputs, deep=False):
         loss, (_, metrics) = made.loss(
             params, aux, fed, jax.random.key(0), jnp.int32(0)
         )
-        features, _ = pyramid().apply({}, fed["image"], True)
+        features, _ = pyramid().apply(STATELESS, fed["image"], True)
         variables = {
             "params": params["head"],
             "batch_stats": aux["batch_stats"]["head"],
@@ -152,25 +164,59 @@ def test_nothing_found_where_nothing_is_counts_as_right():
     assert loss(params)[1][1]["dice"] == 1
 
 
+@pytest.mark.parametrize("regions", [1, 3])
+def test_the_metric_of_regions_is_of_what_is_rather_inside_than_not(regions):
+    fed = batch(regions=regions)
+    made = method(classes=0, regions=regions)
+    _, metrics, (logits,) = loss_and_logits(made, fed, regions)
+    found, truth = logits > 0, fed["mask"] == 1
+    both = 2 * (found & truth).sum((1, 2)) / (found.sum((1, 2)) + truth.sum((1, 2)))
+    assert float(metrics["dice"]) == pytest.approx(both.mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize(
-    "settings, sums_to_1",
-    [
-        ({"classes": 3, "deep_supervision": True}, True),
-        ({"classes": 0, "regions": 3}, 0),
-    ],
+    "settings", [{"classes": 3, "deep_supervision": True}, {"classes": 0, "regions": 3}]
 )
-def test_predictions_are_probabilities_of_every_voxel_in_its_place(settings, sums_to_1):
+def test_predictions_are_of_the_view_of_evaluation_by_running_statistics(settings):
     made, fed = method(**settings), jax.tree.map(jnp.asarray, batch())
+    params, aux = made.init(jax.random.key(0), fed)
+    random = np.random.default_rng(2)
+    statistics = jax.tree.map(
+        lambda x: x + jnp.float32(random.random(x.shape)), aux["batch_stats"]["head"]
+    )
+    aux = {"batch_stats": {**aux["batch_stats"], "head": statistics}}
+    head = decoder(outputs=3, deep=settings["classes"] > 0)
 
     @jax.jit
-    def predict():
-        params, aux = made.init(jax.random.key(0), fed)
-        return made.predict(params, aux, fed["image"])["mask"]
+    def both(params):
+        p = made.predict(params, aux, fed["image"])["mask"]
+        halved = fed["image"] / 2
+        features, _ = pyramid().apply(STATELESS, halved, False)
+        variables = {"params": params["head"], "batch_stats": statistics}
+        return p, head.apply(variables, (halved, features.maps), False)[0]
 
-    p = predict()
-    assert p.shape == (2, *SHAPE, 3)
-    assert ((p > 0) & (p < 1)).all()
-    assert np.allclose(p.sum(axis=-1), 1, atol=1e-5) == bool(sums_to_1)
+    p, z = both(params)
+    z = np.float64(z[0] if settings["classes"] else z)
+    expected = softmax(z, axis=-1) if settings["classes"] else expit(z)
+    np.testing.assert_allclose(p, expected, rtol=1e-4)
+
+
+def test_statistics_of_both_parts_are_kept():
+    made, fed = method(), jax.tree.map(jnp.asarray, batch())
+    params, aux = made.init(jax.random.key(0), fed)
+    loss = jax.jit(lambda aux: made.loss(params, aux, fed, None, jnp.int32(0)))
+    _, (after, _) = loss(aux)
+    before, after = aux["batch_stats"], after["batch_stats"]
+    assert after["backbone"]["passes"] == 1
+    moved = jax.tree.map(
+        lambda a, b: np.abs(a - b).max(), before["head"], after["head"]
+    )
+    assert min(jax.tree.leaves(moved)) > 0
+
+
+def test_epochs_of_freezing_are_counted_in_updates():
+    # 4 updates an epoch, of two micro-batches each
+    assert method(frozen_epochs=1.5).frozen == {"backbone": 6}
 
 
 @pytest.mark.parametrize(

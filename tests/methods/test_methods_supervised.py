@@ -1,14 +1,19 @@
-"""Losses of classes and findings against scikit-learn; what unknown labels do."""
+"""Losses and predictions as they run, on a linear backbone, in NumPy; unknown labels."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from linear import linear
 from sklearn.metrics import log_loss
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods.label_losses import masked_cross_entropy
+from medssl_jax.methods.supervised import supervised
+from medssl_jax.optim.durations import Durations
+from medssl_jax.views.compose import View
+from medssl_jax.views.op import Op
 
 LABELS = np.array([[1, 0, -1, 1], [-1, -1, -1, -1], [0, 0, 1, -1]], np.int32)
 LOGITS = np.random.RandomState(0).randn(3, 4).astype(np.float32) * 3
@@ -52,25 +57,82 @@ def test_parts_of_a_batch_average_to_the_whole_whatever_is_known_in_each():
     assert float(np.mean(parts)) == pytest.approx(float(whole), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("settings", "columns", "normalised"),
-    [
-        ({"classes": 2}, 2, True),
-        ({"classes": 0, "findings": 1}, 1, False),
-    ],
-)
-def test_predictions_are_probabilities_of_classes_or_of_each_finding(
-    settings, columns, normalised
-):
-    method = tiny.method("supervised", axis_name=None, **settings)
-    batch = jax.tree.map(jnp.asarray, tiny.batch(0, size=4))
-    p = jax.jit(
-        lambda: method.predict(*method.init(jax.random.key(0), batch), batch["image"])
-    )()["probability"]
-    assert p.shape == (4, columns)
-    assert ((p > 0) & (p < 1)).all()
-    sums_to_1 = np.allclose(p.sum(axis=1), 1, atol=1e-5)
-    assert sums_to_1 == normalised
+def scaled(by):
+    return View((Op(lambda key, shape: (), lambda drawn, x: x * by),))
+
+
+VIEWS = {"first": scaled(0.5), "eval": scaled(3.0)}
+RUN = Durations(examples=64, batch_size=16, micro_batch_size=8, epochs=4)
+KINDS = {
+    "two classes": {"classes": 2},
+    "three classes": {"classes": 3},
+    "findings": {"findings": 3},
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def started(kind, **settings):
+    made = supervised(
+        linear(),
+        views=VIEWS,
+        durations=RUN,
+        axis_name=None,
+        dtype=jnp.float32,
+        **KINDS[kind] | settings,
+    )
+    random = np.random.default_rng(0)
+    labels = random.integers(-1, 2, (8, 3)) if kind == "findings" else np.arange(8) % 3
+    labels = labels - 1 if kind == "two classes" else labels  # some are unknown
+    image = random.standard_normal((8, 4, 4, 1)).astype(np.float32) / 10
+    batch = {"image": jnp.asarray(image), "label": jnp.asarray(labels, jnp.int32)}
+    params, aux = made.init(jax.random.key(0), batch)
+    params["head"]["output"]["bias"] += jnp.float32(random.standard_normal(3))[
+        : len(params["head"]["output"]["bias"])
+    ]
+    return made, params, aux, batch
+
+
+def logits(params, image, by):
+    params = jax.tree.map(np.float64, params)
+    x = by * np.float64(image).reshape(8, -1) @ params["backbone"]["matrix"]
+    return x @ params["head"]["output"]["kernel"] + params["head"]["output"]["bias"]
+
+
+def probabilities(z, kind):
+    if kind == "three classes":
+        return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    p = 1 / (1 + np.exp(-z))
+    return p if kind == "findings" else np.concatenate([1 - p, p], axis=1)
+
+
+@every_kind
+def test_the_loss_as_it_runs_is_the_cross_entropy_of_the_training_view(kind):
+    made, params, aux, batch = started(kind)
+    views = jax.vmap(made.views)(jax.random.split(jax.random.key(1), 8), batch)
+    loss, (after, _) = jax.jit(made.loss)(params, aux, views, None, jnp.int32(0))
+    p, y = probabilities(logits(params, batch["image"], 0.5), kind), batch["label"]
+    y = np.asarray(y)
+    if kind == "findings":
+        each = np.where(y == 1, -np.log(p), -np.log(1 - p))
+        expected = np.where(y >= 0, each, 0).mean()
+    else:
+        expected = np.where(y >= 0, -np.log(p[np.arange(8), y]), 0).mean()
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert after["batch_stats"]["backbone"]["passes"] == 1
+
+
+@every_kind
+def test_predictions_are_probabilities_of_the_view_of_evaluation(kind):
+    made, params, aux, batch = started(kind)
+    found = jax.jit(made.predict)(params, aux, batch["image"])["probability"]
+    # which `linear` makes twice as long
+    expected = probabilities(logits(params, batch["image"], 3.0 * 2), kind)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_epochs_of_freezing_are_counted_in_updates():
+    made, *_ = started("findings", frozen_epochs=1.5)
+    assert made.frozen == {"backbone": 6}  # of 4 updates an epoch, 8 micro-batches
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,16 @@ def rows():
     """A backbone whose features are its first eight voxels: known by hand."""
 
     def apply(variables, x, train, keys=None):
-        del train, keys
+        del keys
         flat = x.reshape(len(x), -1)[:, :8]
         vectors = flat * variables["params"]["scale"][None]
-        return Features(vectors, ()), variables["batch_stats"]
+        passes = variables["batch_stats"]["passes"] + int(train)
+        return Features(vectors, ()), {"passes": passes}
 
     def init(key, x):
         del key, x
-        return {"params": {"scale": jnp.ones(8)}, "batch_stats": {}}
+        stats = {"passes": jnp.int32(0)}
+        return {"params": {"scale": jnp.ones(8)}, "batch_stats": stats}
 
     return Network(init, apply)
 
@@ -64,14 +66,8 @@ VIEWS = {
 
 
 def method(axis_name=None, **changed):
-    return swav(
-        rows(),
-        views=VIEWS,
-        durations=RUN,
-        axis_name=axis_name,
-        dtype=jnp.float32,
-        **SETTINGS | changed,
-    )
+    given = {"views": VIEWS, "durations": RUN} | SETTINGS | changed
+    return swav(rows(), axis_name=axis_name, dtype=jnp.float32, **given)
 
 
 def batch(seed=0, size=16):
@@ -140,6 +136,45 @@ def test_the_loss_is_the_printed_one(changed):
     np.testing.assert_allclose(loss, expected, rtol=2e-5)
 
 
+def test_every_crop_of_every_example_has_a_key_of_its_own():
+    noise = view(lambda key, x: x + jax.random.normal(key, x.shape))
+    arrays = batch(1)
+    made = fed(method(views={"assigned": noise, "small": noise}), arrays)
+    drawn = np.concatenate(
+        [made[kind][:, i] - arrays["image"] for kind in VIEWS for i in range(2)]
+    ).reshape(64, -1)
+    assert 0.8 < drawn.std() < 1.2
+    correlation = np.corrcoef(np.float64(drawn)) - np.eye(64)
+    assert np.abs(correlation).max() < 0.95
+
+
+def test_statistics_are_those_of_all_crops_one_size_after_the_other():
+    made = method()
+    params, aux = made.init(jax.random.key(0), batch())
+    views = fed(made, batch(1))
+    _, (after, _) = loss_of(made, params, aux, views)
+    assert after["batch_stats"]["backbone"]["passes"] == 2
+    crops = [np.moveaxis(np.float64(views[kind]), 1, 0) for kind in VIEWS]
+    flat = [crop.reshape(32, -1)[:, :8] for crop in crops]
+    hidden = jax.tree.map(np.float64, params["projector"]["hidden"])
+    x = np.concatenate(flat) @ hidden["kernel"] + hidden["bias"]
+    found = after["batch_stats"]["projector"]["norm"]
+    np.testing.assert_allclose(found["mean"], 0.1 * x.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["var"], 0.9 + 0.1 * x.var(0), rtol=1e-4)
+
+
+def test_prototypes_in_use_are_told_of_as_many_samples_as_there_are_crops():
+    """10 samples for each of 7 prototypes are 3 micro-batches of 16 images, 2 crops."""
+    made = method()
+    params, aux = made.init(jax.random.key(0), batch())
+    views = fed(made, batch(1))
+    idle = {"all": jnp.full(7, 3, jnp.int32)}
+    _, (after, metrics) = loss_of(made, params, aux | {"idle": idle}, views)
+    used = np.asarray(after["idle"]["all"]) == 0
+    assert 0 < used.sum() < 7 and set(np.asarray(after["idle"]["all"])) == {0, 4}
+    assert float(metrics["prototypes_in_use"]) == pytest.approx(used.mean())
+
+
 def test_prototypes_of_one_modality_do_not_see_the_others():
     made = method(modalities=("ct", "mr"))
     params, aux = made.init(jax.random.key(0), batch())
@@ -185,17 +220,18 @@ def test_a_full_queue_takes_part_scored_with_todays_prototypes(names):
 
 
 def test_the_queue_waits_for_its_epoch_and_until_it_is_full():
-    # 4 updates an epoch; a micro-batch adds 16 rows
-    made = method(queue_length=32, queue_from_epoch=2.0)
+    # 2 updates an epoch, of two micro-batches each, which add 16 rows
+    run = Durations(examples=64, batch_size=32, micro_batch_size=16, epochs=8)
+    made = method(queue_length=32, queue_from_epoch=2.0, durations=run)
     params, aux = made.init(jax.random.key(0), batch())
     views = fed(made, batch(1))
     expected = numpys(params, views)
-    early, _ = loss_of(made, params, aux | {"queue": full()}, views, update=7)
+    early, _ = loss_of(made, params, aux | {"queue": full()}, views, update=3)
     np.testing.assert_allclose(early, expected, rtol=2e-5)
-    empty, (_, metrics) = loss_of(made, params, aux, views, update=8)
+    empty, (_, metrics) = loss_of(made, params, aux, views, update=4)
     np.testing.assert_allclose(empty, expected, rtol=2e-5)
     kept = {"all": np.float64(full()["all"]["rows"])}
-    used, _ = loss_of(made, params, aux | {"queue": full()}, views, update=8)
+    used, _ = loss_of(made, params, aux | {"queue": full()}, views, update=4)
     np.testing.assert_allclose(used, numpys(params, views, queue=kept), rtol=2e-5)
     assert metrics["cross_entropy"] == empty
 

@@ -128,11 +128,47 @@ def test_no_gradient_reaches_the_target():
 
 @every_method
 def test_every_micro_batch_gets_its_own_views(name):
-    batch = tiny.batch(0)
-    states, _ = train(name, [batch, batch], accumulation=4)
-    first = states[1].opt_state.acc_grads
-    mean = states[2].opt_state.acc_grads
-    assert largest_difference(first, mean) > 0
+    """Of one state and batch, two steps have two gradients: nothing else differs."""
+    (start, after), _ = train(name, [tiny.batch(0)], accumulation=4)
+    later = start.replace(step=np.int32(1))
+    (_, other), _ = train(name, [tiny.batch(0)], later, accumulation=4)
+    (_, again), _ = train(name, [tiny.batch(0)], start, accumulation=4)
+    first, second, same = (s.opt_state.acc_grads for s in (after, other, again))
+    assert largest_difference(first, same) == 0
+    assert largest_difference(first, second) > 100 * rounding(first)
+
+
+def test_what_is_told_is_of_the_gradient_and_of_the_update_that_it_makes():
+    batches = [tiny.batch(seed) for seed in range(4)]
+    states, metrics = train("byol", batches[:1])
+    squares = [
+        np.square(x).sum() for x in jax.tree.leaves(states[1].opt_state.acc_grads)
+    ]
+    assert float(metrics["gradient_norm"]) == pytest.approx(
+        sum(squares) ** 0.5, rel=1e-4
+    )
+    assert metrics["update"] == 0
+    _, metrics = train("byol", batches)  # the last of the second update
+    tau = byol_tau(0.9, tiny.durations().updates)
+    assert float(metrics["tau"]) == pytest.approx(float(tau(1)), rel=1e-6)
+    assert metrics["update"] == 2
+
+
+def test_the_views_that_are_shown_are_those_that_are_fed():
+    start = jax.device_get(tiny.state("byol"))
+    _, metrics = train("byol", [tiny.batch(0)], start.replace(step=np.int32(5)))
+    params, aux, batch = jax.tree.map(
+        jnp.asarray, (start.params, start.aux, tiny.batch(0))
+    )
+    method = tiny.method("byol", axis_name=None)
+
+    @jax.jit
+    def loss():
+        given = {"seed": 3, "step": 5, "global_size": 8}
+        views = views_fed(method, batch, **given)
+        return method.loss(params, aux, views, None, jnp.int32(0))[0]
+
+    assert float(metrics["loss"]) == pytest.approx(float(loss()), rel=1e-5)
 
 
 @every_method
