@@ -96,6 +96,24 @@ def test_mrnets_tables_are_checked_against_its_files(tmp_path, rows, reason):
         mrnet(root=str(tmp_path), split="train", plane="axial", task="acl")
 
 
+def test_mrnets_labels_are_of_their_exams_whatever_the_tables_order(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"train/axial/000{i}.npy", np.zeros((2, 4, 4), np.uint8))
+    for task, rows in (
+        ("acl", "2,1\n0,0\n3,1\n1,0"),
+        ("meniscus", "0,1\n1,0\n2,0\n3,0"),
+    ):
+        text = "".join(f"000{row}\n" for row in rows.split())
+        (tmp_path / f"train-{task}.csv").write_text(text)
+    found = [
+        mrnet(
+            root=str(tmp_path), split="train", plane="axial", task=task
+        ).labels.tolist()
+        for task in ("acl", "meniscus")
+    ]
+    assert found == [[0, 0, 1, 1], [1, 0, 0, 0]]
+
+
 @pytest.mark.parametrize(
     "stack", [np.ones((4, 4), np.uint8), np.ones((3, 4, 4), np.float32)]
 )
@@ -203,6 +221,21 @@ def test_medmnist_reads_volumes_images_and_colours(tmp_path):
         assert source[3]["image"].shape == expected
         np.testing.assert_array_equal(source[3]["image"].ravel(), images[3].ravel())
         assert source.name(3) == "train/000003"
+
+
+def test_medmnists_splits_have_their_own_images_and_labels(tmp_path):
+    images = RANDOM.randint(0, 255, (3, 2, 8, 8), np.uint8)
+    arrays = {}
+    for k, split in enumerate(("train", "val", "test")):
+        arrays |= {
+            f"{split}_images": images[k],
+            f"{split}_labels": np.array([[k], [0]]),
+        }
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    for k, split in enumerate(("train", "val", "test")):
+        source = medmnist(root=str(tmp_path / "a.npz"), split=split)
+        assert source.labels.tolist() == [k, 0]
+        np.testing.assert_array_equal(source[1]["image"][..., 0], images[k, 1])
 
 
 def test_medmnist_reads_the_findings_of_chestmnist(tmp_path):

@@ -88,9 +88,10 @@ def test_each_policy_makes_of_uncertain_and_blank_what_it_says(
     tmp_path, uncertain, blank, edema, fracture
 ):
     policies = {"uncertain": uncertain, "blank": blank}
-    source = opened(release(tmp_path), findings=["Edema", "Fracture"], **policies)
-    assert source.labels[:, 0].tolist() == edema
-    assert source.labels[:, 1].tolist() == [fracture] * 3
+    source = opened(release(tmp_path), findings=["Fracture", "Edema"], **policies)
+    assert source.label_names == ("Fracture", "Edema")
+    assert source.labels[:, 1].tolist() == edema
+    assert source.labels[:, 0].tolist() == [fracture] * 3
     assert source.labels.dtype == np.int64
 
 

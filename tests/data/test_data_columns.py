@@ -14,7 +14,7 @@ from medssl_jax.data.columns import Columns
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order.mixture import Mixture, taken
 from medssl_jax.data.relabel import classes, partly_labelled
-from medssl_jax.data.source import Examples, Source, Subset, Wrapper
+from medssl_jax.data.source import Examples, Source, Subset, Wrapper, is_labelled
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.run.provenance import summary
 
@@ -38,6 +38,12 @@ def examples(**others):
 def findings():
     table = np.array([[1, -1], [0, 1], [0, 0], [1, 1], [-1, 0], [1, 0]])
     return examples(labels=table, label_names=("edema", "pus"))
+
+
+def test_one_known_finding_makes_an_example_a_labelled_one():
+    marks = np.array([[1, -1], [-1, -1], [-1, 0]])
+    assert is_labelled(marks).tolist() == [True, False, True]
+    assert is_labelled(np.array([-1, 0, 2])).tolist() == [False, True, True]
 
 
 def names(source):

@@ -112,6 +112,43 @@ def test_slices_are_sorted_and_rescaled_and_brought_to_one_orientation(tmp_path)
     )
 
 
+L, P, S = np.eye(3)
+
+
+@pytest.mark.parametrize(
+    "row, column, upwards",
+    [(L, P, 1), (P, -S, 1), (P, -S, -1), (L, -S, 1), (-L, -P, -1), (S, L, 1)],
+    ids=["axial", "sagittal", "downwards", "coronal", "turned", "odd"],
+)
+def test_voxels_of_any_plane_come_to_their_place_in_the_patient(
+    tmp_path, row, column, upwards
+):
+    """Their values are a sum over the ways to left, back and up, which is to be seen."""
+    normal = upwards * np.cross(row, column)
+    weights_per_mm = np.array([1, 7, 40])
+    rows, columns = np.mgrid[:4, :6]
+    for i in range(5):
+        position = i * BETWEEN_MM * normal
+        places = position + (
+            rows[..., None] * ROWS_MM * column + columns[..., None] * COLUMNS_MM * row
+        )
+        stored = 2000 + (4 * places @ weights_per_mm).astype(int)
+        data = slice_file(
+            stored,
+            0,
+            ImageOrientationPatient=[*row, *column],
+            ImagePositionPatient=[*position],
+            RescaleSlope=1,
+            RescaleIntercept=0,
+        )
+        data.save_as(tmp_path / f"{i * 3 % 5}.dcm", enforce_file_format=True)
+    record = dicom(root=str(tmp_path))[0]
+    for axis, weight in enumerate(weights_per_mm[::-1]):
+        step = np.diff(record["image"], axis=axis)
+        assert len(np.unique(step)) == 1 and step.size
+        assert step.flat[0] == 4 * weight * record["spacing_mm"][axis]
+
+
 def test_every_slice_has_a_scale_of_its_own(tmp_path):
     stored, slopes = pixels(), np.array([1.0, 0.5, 2.0, 0.25, 3.0])  # as in PET
     write(tmp_path, stored, slopes=slopes)

@@ -129,9 +129,22 @@ def test_a_mask_is_resampled_by_its_nearest_voxels():
     assert set(np.unique(found["mask"])) == {0, 7}
     inside = found["image"][..., 0] > 0.5  # as the image says, but at its edges
     assert np.mean(inside == (found["mask"] == 7)) > 0.98
-    resized = Prepare(3, None, "hu", window_hu=(0, 7), resize=(4,))(record)
-    assert resized["mask"].shape == (8, 4, 4)
-    np.testing.assert_array_equal(resized["mask"], mask[:, 1::2, 1::2])
+    for size, columns in (((4,), np.s_[1::2]), ((4, 8), np.s_[:])):
+        resized = Prepare(3, None, "hu", window_hu=(0, 7), resize=size)(record)
+        assert resized["mask"].shape == resized["image"].shape[:-1]
+        np.testing.assert_array_equal(resized["mask"], mask[:, 1::2, columns])
+
+
+def test_voxels_to_aim_at_are_of_each_region_and_from_all_over_a_large_one():
+    regions = np.zeros((40, 60, 2), np.uint8)
+    regions[:, :, 0] = 1
+    regions[3, 5, 1] = 1
+    record = {"image": voxels((40, 60))[0], "mask": regions}
+    rows = Prepare(2, None, "percentiles")(record)["foreground"]
+    assert rows[rows[:, 0] == 2].tolist() == [[2, 3, 5]]
+    first = rows[rows[:, 0] == 1, 1:]
+    assert len(first) == 1000 == len(np.unique(first, axis=0))
+    np.testing.assert_allclose(first.mean(axis=0), (19.5, 29.5), atol=2)
 
 
 def test_the_cache_keeps_a_file_for_each_field(tmp_path):
@@ -153,10 +166,17 @@ def test_the_cache_keeps_a_file_for_each_field(tmp_path):
 
 
 def test_host_transform_draws_every_field():
-    host = HostTransform((3, 3), None, "percentiles", "all", foreground=0.5)
-    image, mask = voxels((5, 5))
-    clip = host({"image": image, "mask": mask}, np.random.default_rng(0))
-    assert clip["mask"].shape == (3, 3)
+    image = voxels((5, 50))[0]
+    mask = np.zeros((5, 50), np.uint8)
+    mask[4, 49] = 1
+    boxes = np.float32([[0, 0, 1, 1, 2]])
+    record = {"image": image, "mask": mask, "boxes": boxes}
+    settings = {"foreground": 1.0, "most_boxes": 2}
+    host = HostTransform((3, 3), None, "percentiles", "all", **settings)
+    rng = np.random.default_rng(0)
+    clips = [host(record, rng) for _ in range(20)]
+    assert all(clip["mask"].shape == (3, 3) and clip["mask"].any() for clip in clips)
+    assert clips[0]["boxes"].shape == (2, 5)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,25 @@ def test_spacing_that_differs_by_rounding_only_changes_nothing():
     assert resample(image, (2 / 3, 0.5, 0.5), (0.6667, None, 0.5)) is image
 
 
+@pytest.mark.parametrize(
+    "shape, spacing_mm",
+    [((4, 4, 4), (12.0, 11.0, 10.0)), ((1100, 1000, 1000), (1, 1, 1))],
+)
+def test_a_spacing_that_would_take_all_memory_is_refused(shape, spacing_mm):
+    """By how much it grows, of a small one; of a large one by what it would be."""
+    image = np.broadcast_to(np.uint8(1), (*shape, 1))
+    record = {"image": image, "spacing_mm": spacing_mm}
+    with pytest.raises(DataError, match="is the spacing in its header right"):
+        Prepare(3, (1.0, 1.0, 0.99), "none")(record)
+
+
+def test_numbers_in_the_unit_interval_stay_without_a_window():
+    image = np.array([[0.25, 1.0], [0.5, 0.0]])[..., None]
+    result = Prepare(2, None, "none")({"image": image})["image"]
+    assert result.dtype == np.float16
+    np.testing.assert_array_equal(result, image)
+
+
 def test_uint8_stays_uint8_without_a_window():
     image = np.array([[0, 255], [255, 0]], np.uint8)[..., None]
     prepare = Prepare(2, (0.5, 0.5), "none")

@@ -116,13 +116,15 @@ def test_overlapping_regions_are_written_as_a_fourth_axis(tmp_path):
 
 
 def test_masks_are_paired_by_name(tmp_path):
-    for seed, name in enumerate(["x.nii", "b/x.nii.gz", "y_0000.nii.gz", "z_1.NII"]):
+    # in their folder the masks of x_0 and x come in another order than the images
+    names = ["x_0000.nii", "b/x.nii.gz", "y_0000.nii.gz", "z_1.NII", "x_0.nii"]
+    for seed, name in enumerate(names):
         write(tmp_path / "images" / name, scan())
         other = name.replace("_0000", "").replace(".gz", "").lower() + ".gz"
         write(tmp_path / "masks" / other, organs(seed))
     read = source(tmp_path, orientation="acquired")
-    assert read.names == ["b/x.nii.gz", "x.nii", "y_0000.nii.gz", "z_1.NII"]
-    for place, seed in enumerate([1, 0, 2, 3]):
+    assert read.names == [names[i] for i in (1, 4, 0, 2, 3)]
+    for place, seed in enumerate([1, 4, 0, 2, 3]):
         np.testing.assert_array_equal(read[place]["mask"], organs(seed).T)
 
 

@@ -50,6 +50,21 @@ def test_findings_have_their_names_and_colours_their_channels(tmp_path):
     np.testing.assert_array_equal(bare[3]["image"], colours[3])
 
 
+def test_only_some_keep_their_labels_patients_and_names(tmp_path):
+    root = write(
+        tmp_path / "a.npz",
+        labels=np.uint8([0, 2, 1, 3]),
+        patient=np.array([7, 8, 12, 3]),
+        files=np.array(["d", "a", "c", "b"]),
+        kind=np.array([1, 5, 1, 5]),
+    )
+    source = npz(root=root, patients="patient", names="files", only="kind=5")
+    assert source.labels.tolist() == [2, 3] and source.patients == ["8", "3"]
+    assert [source.name(i) for i in range(2)] == ["a", "b"]
+    for place, i in enumerate((1, 3)):
+        np.testing.assert_array_equal(source[place]["image"][..., 0], IMAGES[i])
+
+
 @pytest.mark.parametrize(
     ("arrays", "settings", "reason"),
     [

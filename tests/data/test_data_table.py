@@ -47,9 +47,9 @@ def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
 
 
 def test_columns_by_name_are_findings_and_unknown_ones_stay_unknown(tmp_path):
-    text = "path,edema,patient,effusion\na.npy,1,p,\nb/c.npy,0.0,q,1.0\nd.npy,-1,p,0\n"
+    text = "path,pus,patient,edema\na.npy,1,p,\nb/c.npy,0.0,q,1.0\nd.npy,-1,p,0\n"
     source = join(tmp_path, text)
-    assert source.label_names == ("edema", "effusion")
+    assert source.label_names == ("pus", "edema")
     assert source.labels.tolist() == [[1, UNLABELLED], [0, 1], [UNLABELLED, 0]]
     assert source.labels.dtype == np.int64
     assert source.patients == ["p", "q", "p"]

@@ -1,6 +1,7 @@
 """Several sources as one: equal parts of each, whatever their sizes."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,18 @@ def test_examples_are_those_of_the_parts_on_end():
         assert source.name(i) == expected
     assert source.name(97) == "xray: xray-0" and source.name(99) == "us: us-1"
     assert source[99]["image"][0, 0, 0] == 1
+
+
+def test_an_example_is_its_parts_to_the_cache_and_to_whoever_decodes_it_again():
+    parts = [part("ct", 3), part("mr", 2), part("ct", 1)]
+    stamped = [
+        replace(each, stamp_of=lambda name, k=k: f"{name} of {k}")
+        for k, each in enumerate(parts)
+    ]
+    source = Mixture(stamped, ("a", "b", "c"))
+    for i, (k, j) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]):
+        assert source.origin(i) == (stamped[k], j)
+        assert source.stamp(i) == f"{stamped[k].names[j]} of {k}"
 
 
 def test_rows_take_turns_between_modalities_however_unequal():

@@ -8,7 +8,7 @@ import pytest
 
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order import roles
-from medssl_jax.data.order.subsets import nested
+from medssl_jax.data.order.subsets import nested, repeated
 from medssl_jax.data.source import UNLABELLED, Examples
 from medssl_jax.errors import ConfigError
 
@@ -144,6 +144,22 @@ def test_an_epoch_is_as_long_for_every_fraction(tmp_path, balance, fraction):
         assert max(times) - min(times) <= 1
 
 
+def test_what_is_left_of_an_epoch_is_drawn_and_not_the_first_examples():
+    indices = np.arange(20) + 100
+    found, again, other = (repeated(indices, 50, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(found[:40], np.tile(indices, 2))
+    rest = found[40:]
+    assert len(set(rest)) == 10 and set(rest) <= set(indices)
+    assert sorted(rest) != indices[:10].tolist()
+    np.testing.assert_array_equal(found, again)
+    assert set(rest) != set(other[40:])
+
+
+def test_a_balanced_epoch_has_as_many_of_each_class(tmp_path):
+    labels = _roles(tmp_path, balance="oversample")["train"].labels
+    assert np.bincount(labels).tolist() == [len(labels) / 2] * 2
+
+
 def test_rare_labels_are_repeated_after_the_fraction_is_taken(tmp_path):
     half = _roles(tmp_path, label_fraction=0.5)["train"]
     balanced = _roles(tmp_path, label_fraction=0.5, balance="oversample")["train"]
@@ -159,6 +175,12 @@ def test_runs_with_one_split_seed_differ_in_their_subsets_alone(tmp_path):
     for role in ("validation", "test"):
         assert names(one[role]) == names(other[role])
     assert names(one["train"]) != names(other["train"])
+    shown = [
+        _roles(tmp_path, seed=seed, split_seed=0, known_labels=0.5)["train"]
+        for seed in (1, 2)
+    ]
+    assert names(shown[0]) == names(shown[1])
+    assert (shown[0].labels != shown[1].labels).any()
     assert names(_roles(tmp_path, seed=1)["test"]) != names(one["test"])
 
 
