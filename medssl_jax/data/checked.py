@@ -46,7 +46,7 @@ def _read_all(source, identity):
         try:
             source[i]
         except DataError as error:
-            skipped.append((source.name(i), error.reason))
+            skipped.append((inert(source.name(i)), error.reason))  # as it is read again
     counts = f"{len(source) - len(skipped)} of {len(source)} examples are usable"
     return [
         dict(zip(_COLUMNS, (name, reason, identity), strict=True))

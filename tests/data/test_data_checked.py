@@ -34,6 +34,13 @@ def test_unusable_examples_are_left_out_and_listed_with_their_reason(tmp_path):
     assert listed[2]["reason"] == "2 of 4 examples are usable"
 
 
+def test_a_broken_file_that_is_called_like_a_formula_is_left_out_too(tmp_path):
+    source = tree(tmp_path / "scans", good="a", bad=("=b", "-c"))
+    for _ in range(2):
+        usable = skip_unusable(source, tmp_path / "skipped.csv")
+        assert [usable.name(i) for i in range(len(usable))] == ["a.npy"]
+
+
 def test_a_resumed_run_keeps_its_examples_without_reading_them(tmp_path):
     source = tree(tmp_path / "scans")
     skip_unusable(source, tmp_path / "skipped.csv")
