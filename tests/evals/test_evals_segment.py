@@ -12,7 +12,7 @@ from medssl_jax import resolve
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.host import Prepare
-from medssl_jax.data.source import Examples, Wrapper
+from medssl_jax.data.source import Examples, Subset, Wrapper
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.segment import segment
@@ -58,7 +58,7 @@ def source(cases, patients=None, **others):
     return Cached(raw, Prepare(3, None, "none"), "")
 
 
-def context(folder, test, *, train=CASES, voxels=CLASSES, tile=SHAPE):
+def context(folder, test, *, train=CASES, validation=None, voxels=CLASSES, tile=SHAPE):
     def predict(params, aux, images):
         del params, aux
         if voxels.regions:
@@ -66,7 +66,8 @@ def context(folder, test, *, train=CASES, voxels=CLASSES, tile=SHAPE):
         return {"mask": np.eye(voxels.classes, dtype=np.float32)[images[..., 0]]}
 
     test = test if not isinstance(test, dict) else source(test)
-    sources = {"train": source(train), "validation": test, "test": test}
+    validation = test if validation is None else source(validation)
+    sources = {"train": source(train), "validation": validation, "test": test}
     method = tiny.method("segment")._replace(voxels=voxels)
     draw, prepare = Draw(tile, "all"), Prepare(3, None, "none")
     return Context(method, predict, sources, prepare, draw, 4, {}, dict, folder, 0)
@@ -138,6 +139,73 @@ def test_validation_is_the_dice_of_the_test(tmp_path):
     expected = expected_dice(CASES)
     assert during["validation_Dice"] == pytest.approx(expected)
     assert during["validation_loss"] == pytest.approx(1 - expected)
+
+
+def test_selection_sees_the_validation_cases_and_results_the_test(tmp_path):
+    some = {name: CASES[name] for name in ("both", "meniscus missed")}
+    roles = context(tmp_path, CASES, validation=some)
+    evaluator = segment(roles, **SETTINGS)
+    expected = expected_dice(some)
+    during, final = evaluator.during({}, {}), evaluator.final({}, {})
+    assert during["validation_Dice"] == pytest.approx(expected)
+    assert during["validation_loss"] == pytest.approx(1 - expected)
+    assert final["values"]["Dice"]["value"] == pytest.approx(expected_dice(CASES))
+    assert abs(expected - expected_dice(CASES)) > 0.01
+    assert list(rows(tmp_path)) == list(CASES)
+
+
+def test_some_cases_of_a_source_are_measured_on_their_own_files(tmp_path):
+    names, chosen = list(CASES), np.array([3, 0, 1])
+    run(tmp_path, Subset(source(CASES, list("abcde")), chosen))
+    found = rows(tmp_path)
+    assert list(found) == [names[i] for i in chosen]
+    for i in chosen:
+        row, (truth, prediction) = found[names[i]], CASES[names[i]]
+        assert row["patient"] == "abcde"[i]
+        for k, structure in enumerate(NAMES[1:], start=1):
+            expected = dice(truth == k, prediction == k)
+            close = {"rtol": 1e-5, "equal_nan": True}
+            np.testing.assert_allclose(
+                _numbers([row[f"dice {structure}"]]), expected, **close
+            )
+
+
+def by_column(table):
+    """Return a table's rows by their first cell, each cell by its column's name."""
+    return {
+        row[0]: dict(zip(table["columns"], row, strict=True)) for row in table["rows"]
+    }
+
+
+def test_a_cell_of_the_tables_is_under_the_name_of_what_it_is(tmp_path):
+    found = run(tmp_path, CASES)
+    table, cases = found["tables"]
+    for k, (name, row) in enumerate(by_column(table).items(), start=1):
+        both = [(t == k, f == k) for t, f in CASES.values()]
+        shared = sum(2 * (t & f).sum() for t, f in both)
+        whole = sum(t.sum() + f.sum() for t, f in both)
+        assert row["pooled Dice"] == pytest.approx(shared / whole)
+        there = [surfaces(t, f) for t, f in both if t.any() and f.any()]
+        lacking = sum(t.any() != f.any() for t, f in both)
+        hd95 = np.mean([one for one, _ in there])
+        nsd = sum(one for _, one in there) / (len(there) + lacking)
+        mean = np.nanmean([dice(t, f) for t, f in both])
+        of = "(95 % interval)"
+        for column, value in (("Dice", mean), ("NSD", nsd), ("HD95 mm", hd95)):
+            assert row[f"{column} {of}"].startswith(f"{value:.3f} ("), (name, column)
+        assert row["missed"] == lacking
+    written, shown = rows(tmp_path), by_column(cases)
+    for name, row in shown.items():
+        for column, cell in row.items():
+            if column != "case":
+                kind = column.replace("Dice", "dice").replace("HD95 mm", "hd95_mm")
+                value = _numbers([written[name][kind]])[0]
+                assert cell == ("" if np.isnan(value) else f"{value:.3g}")
+    worst = [
+        np.nanmean([dice(t == k, f == k) for k in (1, 2)])
+        for t, f in (CASES[name] for name in list(shown)[:-1])
+    ]
+    assert worst == sorted(worst) and list(shown)[-1] == "nothing"
 
 
 def test_protocols_read_the_same_dice_from_the_table(tmp_path):

@@ -10,6 +10,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.evals.bootstrap import Interval
 from medssl_jax.protocols import compare, grid
 from medssl_jax.protocols.cases import aligned
 from medssl_jax.protocols.tested import read_cases
@@ -95,6 +96,50 @@ def test_a_run_does_not_differ_from_itself_in_another_order(tmp_path):
     runs = read_both(binary(tmp_path / "a", 1), binary(tmp_path / "b", 1, order=order))
     for value in compare.compare(runs, seed=0)["values"].values():
         assert value == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_a_row_tells_both_runs_and_the_first_less_the_second(tmp_path):
+    runs = read_both(
+        binary(tmp_path / "a", 1, skill=3.0), binary(tmp_path / "b", 2, skill=0.5)
+    )
+    found = compare.compare(runs, seed=0)
+    whole, (table,) = np.arange(COUNT), found["tables"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    for row in rows:
+        name = row["metric"]
+        values = {run: each.measures[name](whole) for run, each in runs.items()}
+        assert (row["first"], row["second"]) == ("a", "b")
+        assert (row["of first"], row["of second"]) == (values["a"], values["b"])
+        gain = found["values"][f"{name}: a - b"]
+        assert gain["value"] == pytest.approx(values["a"] - values["b"], abs=1e-12)
+        assert row["difference"].startswith(f"{gain['value']:+.3f} (")
+        apart = gain["low"] > 0 or gain["high"] < 0
+        assert row["difference"].endswith(" *") == apart
+    gain = found["values"]["AUC: a - b"]["value"]
+    assert gain > 0.1 and found["headline"].startswith(f"AUC of a - b: {gain:+.3f} (")
+    assert {curve["name"]: curve["scores"] for curve in found["roc"]} == {
+        name: each.scores.tolist() for name, each in runs.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "low, high, apart",
+    [(0.01, 0.2, True), (-0.2, -0.01, True), (-0.01, 0.2, False), (0.0, 0.2, False)],
+)
+def test_a_star_says_that_the_interval_leaves_out_0(low, high, apart):
+    assert compare.shown(Interval(0.1, low, high)).endswith(" *") == apart
+
+
+def test_copies_of_patients_scans_do_not_narrow_a_difference(tmp_path):
+    def copied(rows):
+        rows += [[f"{row[0]} again", *row[1:]] for row in rows]
+
+    found = []
+    for change in (None, copied):
+        folder = tmp_path / str(change is None)
+        runs = [binary(folder / n, s, change=change) for s, n in enumerate("ab")]
+        found.append(compare.compare(read_both(*runs), seed=0)["values"]["AUC: a - b"])
+    assert found[0] == pytest.approx(found[1])
 
 
 def _rename(rows):

@@ -1,16 +1,20 @@
 """Sections on protocols, from numbers that are known."""
 
+import itertools
 import json
+import statistics
 
 import numpy as np
 import pytest
 
 from medssl_jax.protocols import grid, label_efficiency
+from medssl_jax.protocols.cases import Cases
 from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.predictions import cases
-from medssl_jax.report import protocol_figures
+from medssl_jax.report import figures, protocol_figures
 from medssl_jax.report.build import build
 from medssl_jax.report.protocols import SECTIONS, label_curves
+from medssl_jax.report.protocols import grid as grid_section
 from medssl_jax.report.run import read_run
 
 
@@ -84,6 +88,186 @@ def test_the_curve_is_told_in_words_and_tells_the_scores(tmp_path):
     first = found["label_curves"]["curves"][0]["scores"]
     told = f"pretrained {np.mean(first[0]):.3f} at 10 % and {np.mean(first[-1]):.3f}"
     assert told in gallery.pictures[0].alt
+
+
+# test AUC of each seed, by share of the labels and initialisation
+AREAS = {
+    (0.1, "SimCLR"): (0.7, 0.8, 0.6),
+    (0.1, "random"): (0.65, 0.5, 0.65),
+    (1.0, "SimCLR"): (0.9, 0.8, 0.85),
+    (1.0, "random"): (0.8, 0.8, 0.95),
+}
+
+
+def constant(value, copies=1):
+    """Return test cases on which the AUC is known, and the accuracy another number."""
+    count = 12
+    tilt = np.linspace(-0.05, 0.05, count)
+    names = [f"scan-{i}" for i in range(count * copies)]
+    patients = [f"p{i % count}" for i in range(count * copies)]
+    measures = {
+        "accuracy": lambda cases: 1 - value,
+        "AUC": lambda cases: float(value + value * tilt[cases % count].mean()),
+    }
+    return Cases(names, patients, measures, "AUC", ("0", "1"))
+
+
+def summarised(copies=1):
+    runs = {
+        label_efficiency.Place(fraction, name, seed): constant(value, copies)
+        for (fraction, name), values in AREAS.items()
+        for seed, value in enumerate(values)
+    }
+    used = {place: (round(50 * place.fraction) + place.seed, None) for place in runs}
+    return label_efficiency.summarise(runs, used, seed=0)
+
+
+def by_column(table):
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def test_each_number_of_label_efficiency_is_under_its_name():
+    found = summarised()
+    means, gains = map(by_column, found["tables"])
+    for row, fraction, examples in zip(
+        means, (0.1, 1.0), ("5 to 7", "50 to 52"), strict=True
+    ):
+        assert row["labels"] == f"{100 * fraction:g} %" and row["examples"] == examples
+        for name in ("SimCLR", "random"):
+            values = AREAS[fraction, name]
+            mean, deviation = np.mean(values), statistics.stdev(values)
+            assert row[name].startswith(f"{mean:.3f} ± {deviation:.3f} (")
+            known = found["values"][f"AUC, {name}, {fraction:g}"]
+            assert known["value"] == pytest.approx(mean)
+            assert known["low"] < known["value"] < known["high"]
+    for row, fraction, above in zip(gains, (0.1, 1.0), (2, 1), strict=True):
+        assert row["of"] == "SimCLR - random"
+        apart = np.subtract(AREAS[fraction, "SimCLR"], AREAS[fraction, "random"])
+        mean, deviation = apart.mean(), apart.std(ddof=1)
+        told = row["mean ± deviation over seeds"]
+        assert told == f"{mean:.3f} ± {deviation:.3f}"
+        assert row["seeds above 0"] == f"{above} of 3"
+        assert row["difference (95 % interval)"].startswith(f"{mean:+.3f} (")
+        known = found["values"][f"AUC, SimCLR - random, {fraction:g}"]
+        assert known["value"] == pytest.approx(mean)
+    assert found["headline"].startswith("AUC of SimCLR - random: +0.100 (")
+    curves = {curve["name"]: curve for curve in found["label_curves"]["curves"]}
+    for (fraction, name), values in AREAS.items():
+        place = curves[name]["fractions"].index(fraction)
+        assert curves[name]["scores"][place] == pytest.approx(list(values))
+
+
+def test_copies_of_patients_scans_do_not_narrow_the_curves_intervals():
+    once, copied = (summarised(copies)["values"] for copies in (1, 4))
+    for name, value in once.items():
+        assert copied[name] == pytest.approx(value)
+
+
+def test_of_many_shares_the_headline_tells_the_first_and_the_last():
+    runs = {
+        label_efficiency.Place(share, name, 0): constant(0.5 + share / 5 + lead)
+        for share in (0.1, 0.2, 0.3, 0.5, 1.0)
+        for name, lead in (("a", 0.1 * share), ("b", 0.0))
+    }
+    found = label_efficiency.summarise(runs, dict.fromkeys(runs, (9, 3)), seed=0)
+    first, last = found["headline"].split(", ")
+    assert "+0.010" in first and first.endswith("with 10 %")
+    assert "+0.100" in last and last.endswith("with 100 % of the labels.")
+
+
+def test_the_curves_are_those_of_the_seeds(tmp_path, monkeypatch):
+    drawn = []
+
+    def bands(lines, **labels):
+        drawn.extend(lines)
+        return figures.curves("", [], xlabel="")
+
+    monkeypatch.setattr(protocol_figures, "bands", bands)
+    (tmp_path / "results.json").write_text(json.dumps(summarised()))
+    label_curves(read_run(tmp_path))
+    for line in drawn:
+        np.testing.assert_allclose(line.x, (10, 100))
+        for place, fraction in enumerate((0.1, 1.0)):
+            np.testing.assert_allclose(line.y[:, place], AREAS[fraction, line.name])
+    assert [line.name for line in drawn] == ["SimCLR", "random"]
+
+
+def test_a_band_is_from_the_lowest_to_the_highest_around_the_mean():
+    x, y = np.array([10.0, 100.0]), np.array([[0.6, 0.8], [0.7, 0.9], [0.8, 0.7]])
+    line = protocol_figures.Band("a", x, y)
+    (axes,) = protocol_figures.bands([line], xlabel="", ylabel="").axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), (0.7, 0.8))
+    (band,) = axes.collections
+    (path,) = band.get_paths()
+    for place, (low, high) in zip(x, ((0.6, 0.8), (0.7, 0.9)), strict=True):
+        heights = path.vertices[path.vertices[:, 0] == place, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((low, high))
+
+
+# losses of a grid whose settings are not in the order of their numbers
+GRID = {(1e-2, 1e-4): 0.5, (1e-2, 0.0): 0.7, (1e-3, 1e-4): None, (1e-3, 0.0): 0.3}
+
+
+def searched(copies=1):
+    cells = [{"peak": peak, "weight_decay": decay} for peak, decay in GRID]
+    outcomes = [
+        {}
+        if loss is None
+        else {"validation_loss": loss, "validation_AUC": 1 - loss / 9}
+        for loss in GRID.values()
+    ]
+    runs = {str(seed): constant(0.6 + 0.1 * seed, copies) for seed in range(2)}
+    return grid.summarise(cells, outcomes, 3, runs, seed=0)
+
+
+def test_each_number_of_a_grid_is_under_its_name():
+    found = searched()
+    repeats, cells = map(by_column, found["tables"])
+    row = next(row for row in repeats if row["metric"] == "AUC")
+    assert (row["seed 0"], row["seed 1"]) == pytest.approx((0.6, 0.7))
+    assert row["mean ± deviation"] == "0.650 ± 0.071"
+    assert row["mean (95 % interval)"].startswith("0.650 (")
+    assert found["values"]["AUC"]["value"] == pytest.approx(0.65)
+    assert (
+        "Chosen on validation: peak 0.001, weight_decay 0. Test AUC 0.650"
+        in (found["headline"])
+    )
+    marks = {(row["peak"], row["weight_decay"]): row[""] for row in cells}
+    assert marks["0.001", "0"] == "chosen" and marks["0.001", "0.0001"] == "diverged"
+    for row in cells:
+        loss = GRID[float(row["peak"]), float(row["weight_decay"])]
+        assert row["validation loss"] == loss
+    axes = found["grid"]["axes"]
+    laid = dict(
+        zip(itertools.product(*axes.values()), found["grid"]["loss"], strict=True)
+    )
+    assert laid == GRID
+
+
+def test_copies_of_patients_scans_do_not_narrow_the_interval_of_repeats():
+    once, copied = (searched(copies)["values"]["AUC"] for copies in (1, 4))
+    assert once["low"] < once["value"] < once["high"]
+    for bound in ("low", "high"):
+        assert copied[bound] == pytest.approx(once[bound])
+
+
+def test_the_heat_map_is_of_the_losses_and_frames_the_chosen_one(tmp_path, monkeypatch):
+    drawn = {}
+
+    def heat_map(values, **around):
+        drawn.update(around, values=values)
+        return figures.curves("", [], xlabel="")
+
+    monkeypatch.setattr(protocol_figures, "heat_map", heat_map)
+    (tmp_path / "results.json").write_text(json.dumps(searched()))
+    (gallery,) = grid_section(read_run(tmp_path)).blocks
+    assert (drawn["ylabel"], drawn["xlabel"]) == ("weight decay", "learning rate")
+    assert drawn["rows"] == ["0", "0.0001"] and drawn["columns"] == ["0.001", "0.01"]
+    np.testing.assert_array_equal(drawn["values"], [[0.3, 0.7], [np.nan, 0.5]])
+    assert drawn["chosen"] == (0, 0)
+    assert "lowest 0.3 at peak 0.001, weight_decay 0.0; 1 diverged" in (
+        gallery.pictures[0].alt
+    )
 
 
 def test_the_interval_of_a_gain_over_seeds_is_that_of_the_mean_difference():
