@@ -43,6 +43,7 @@ SETTINGS = {
     "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
 }
 SHAPE = (4, 8, 8, 1)
+MODEL = {"ndim": 3, "layers": (1, 1), "block": "basic", "width": 4, "stem": "r3d"}
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
 
@@ -73,16 +74,9 @@ def views():
     }
 
 
-def method(name: str, axis_name: str | None = AXIS, **settings):
-    backbone = resnet(
-        ndim=3,
-        layers=(1, 1),
-        block="basic",
-        width=4,
-        stem="r3d",
-        dtype=jnp.float32,
-        axis_name=axis_name,
-    )
+def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
+    if backbone is None:
+        backbone = resnet(**MODEL, dtype=jnp.float32, axis_name=axis_name)
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,

@@ -14,6 +14,8 @@ def test_the_published_recipe_in_updates():
     assert d.steps == 883 * 64
     assert d.to_updates(10) == 44
     assert d.epoch(1130) == 4.0
+    assert d.to_steps(2) == 565  # micro-batches of 4
+    assert d.updates_per_epoch == 1130 / 256
 
 
 def test_a_short_positive_duration_is_one_update():

@@ -68,7 +68,7 @@ def test_learning_rate_equals_byols(update, rate):
 
 
 def test_multistep_falls_at_its_fractions_of_the_run():
-    durations = Durations(examples=40, batch_size=4, micro_batch_size=4, epochs=10)
+    durations = Durations(examples=40, batch_size=4, micro_batch_size=2, epochs=10)
     rate = schedules.schedule(
         durations, name="multistep", peak=1e-4, factor=0.1, at=(0.6, 0.8)
     )

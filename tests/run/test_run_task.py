@@ -1,10 +1,15 @@
-"""Data that a method cannot use is refused before the first step, by name."""
+"""What a config stands for: its start, and data that a method cannot use."""
 
+import functools
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from ml_collections import ConfigDict
+from reference.layers_numpy import randomised
 
 from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.sampler import sampler
@@ -15,6 +20,76 @@ from medssl_jax.run.suitable import check_data
 from medssl_jax.run.task import build
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+from medssl_jax.models.resnet import resnet
+from medssl_jax.run.task import _init
+from medssl_jax.saved.encoder import Encoder
+
+HOST = {"shape": [4, 8, 8], "spacing_mm": None, "window": "none", "frames": "all"}
+
+
+def backbone():
+    return resnet(**tiny.MODEL, dtype=jnp.float32, axis_name=None)
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Return an encoder's folder and its variables, none of which is an initial one."""
+    folder, model = tmp_path_factory.mktemp("encoder"), {"name": "resnet", **tiny.MODEL}
+    first = jax.jit(backbone().init)(jax.random.key(9), tiny.batch(0)["image"][:1])
+    known = jax.device_get(randomised(first))
+    Encoder(known, {"model": model, "view": {}, "host": HOST}).save(folder)
+    return folder, known
+
+
+def started(name, init_from, seed=0):
+    """Return the method, and its state as a run begins."""
+    made = functools.partial(tiny.method, name, None)
+    config = ConfigDict(
+        {
+            "init_from": str(init_from),
+            "seed": seed,
+            "model": {"name": "resnet", **tiny.MODEL},
+        }
+    )
+    example = {key: array[0] for key, array in tiny.batch(0).items()}
+    init = _init(
+        config,
+        lambda network: made(backbone=network),
+        backbone(),
+        tiny.optimizer(),
+        example,
+    )
+    return made(backbone=backbone()), jax.device_get(init())
+
+
+def equal(one, other):
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
+
+
+@pytest.mark.parametrize("name", ["byol", "simclr", "swav", "supervised", "segment"])
+def test_a_run_starts_from_the_encoder_that_it_names_to_the_bit(pretrained, name):
+    folder, known = pretrained
+    method, state = started(name, folder)
+    assert equal(method.encoder(state.params, state.aux), known)
+    if name == "byol":
+        assert equal(state.aux["target"]["backbone"], known["params"])
+        assert equal(state.aux["target"]["projector"], state.params["projector"])
+    others = state.params.keys() - {"backbone"}
+    _, again = started(name, folder, seed=1)
+    assert equal(again.params["backbone"], known["params"])
+    assert not any(equal(again.params[part], state.params[part]) for part in others)
+
+
+def test_without_an_encoder_a_run_starts_from_random_weights_of_its_seed(pretrained):
+    _, known = pretrained
+    found = [started("supervised", "", seed)[1] for seed in (0, 0, 1)]
+    first, same, other, third = (
+        [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]  # the kernels
+        for params in (*(s.params["backbone"] for s in found), known["params"])
+    )
+    assert equal(first, same)
+    assert not any(map(np.array_equal, first, other))
+    assert not any(map(np.array_equal, first, third))
 
 
 def source(labels=None, count=6):
