@@ -8,7 +8,7 @@ import pytest
 from medssl_jax import resolve
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.base import Context, Evaluator, together
+from medssl_jax.evals.base import Context, Evaluator, class_count, together
 from medssl_jax.evals.predictions import write_predictions
 from medssl_jax.evals.validation import validation
 
@@ -56,6 +56,15 @@ def test_two_values_of_one_name_are_refused():
     same = one({}, headline="A.", values={"AUC": 1})
     with pytest.raises(ConfigError, match="two evaluators that tell values"):
         together([same, same]).final(None, None)
+
+
+def test_classes_are_counted_over_all_roles_and_two_at_least():
+    train, test, one = (
+        Examples(list("abc"), dict, np.array(labels))
+        for labels in ([0, 1, 0], [0, 3, 1], [0, 0, 0])
+    )
+    assert class_count(train, test) == class_count(test, train) == 4
+    assert class_count(one) == 2
 
 
 def rows(path):

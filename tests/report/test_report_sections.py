@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 
 from medssl_jax.report import embedding, figures, projection
 from medssl_jax.report.blocks import cell
@@ -18,7 +19,12 @@ from medssl_jax.report.figures import moving_average
 from medssl_jax.report.projection import projections
 from medssl_jax.report.run import read_run
 from medssl_jax.report.scans import scan_grid
-from medssl_jax.report.sections import roc, summary, views
+from medssl_jax.report.sections import roc, summary, views, what_ran
+
+
+def _by_column(table):
+    """Return a table's rows by their first cell, each cell by its column's name."""
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
 def _pixels(picture):
@@ -49,11 +55,12 @@ def test_moving_average_is_of_the_window_around_each_point():
 
 
 def test_a_metric_and_its_validation_share_a_figure():
-    lines = [{"step": s, "loss": 2.0 - s, "val_loss": 3.0 - s} for s in (0, 1)]
-    (picture,) = training_curves([*lines, {"step": 2, "note": "text", "loss": None}])
+    losses = [(10, 2.0, 4.0), (20, 1.0, 2.0), (40, 1.5, 3.0)]
+    lines = [{"step": s, "loss": x, "val_loss": y} for s, x, y in losses]
+    (picture,) = training_curves([*lines, {"step": 50, "note": "text", "loss": None}])
     assert picture.alt == (
-        "Loss against micro-batches: training starts at 2, ends at 1, lowest 1 at 1, "
-        "highest 2; validation starts at 3, ends at 2, lowest 2 at 1, highest 3."
+        "Loss against micro-batches: training starts at 2, ends at 1.5, lowest 1 at 20, "
+        "highest 2; validation starts at 4, ends at 3, lowest 2 at 20, highest 4."
     )
 
 
@@ -82,6 +89,66 @@ def test_the_result_of_a_collapsed_run_is_set_apart(run_folder):
     assert headline.tone == "bad"
     page = build(run_folder).read_text()
     assert page.count("Collapsed") == 1  # not once more beside its numbers
+
+
+def test_what_training_ended_with_is_told_and_not_what_it_began_with(run_folder):
+    lines = [{"step": s, "loss": 1.0, "verdict": f"stuck at {s}"} for s in (1, 2)]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run_folder / "metrics.jsonl").write_text(text)
+    _, wrong = summary(read_run(run_folder))
+    assert wrong.text == "As training ended: stuck at 2." and wrong.tone == "bad"
+
+
+def test_each_fact_of_a_run_is_under_its_name(finished_run):
+    facts, data, _ = what_ran(read_run(finished_run)).blocks
+    told = dict(facts.rows)
+    assert told["took"] == "4 min 32 s" and told["parameters"] == "523,456"
+    row = _by_column(data)["train"]
+    assert (row["examples"], row["patients"]) == (256, 240)
+    assert row["label: examples"] == "0: 140, 1: 116"
+    assert row["with repeated frames"] == 3
+
+
+def test_each_measure_of_the_spread_is_under_its_name(finished_run):
+    run = read_run(finished_run)
+    table, _ = embedding.embedding(run).blocks
+    for name, row in _by_column(table).items():
+        found = run.results["collapse"][name]
+        assert row["spread"] == found["std"]
+        assert row["mean cosine"] == found["mean_cosine"]
+        assert row["effective rank"] == f"{found['rank']:.1f} of {found['most']:.0f}"
+        assert row["RankMe"] == f"{found['rankme']:.1f}"
+
+
+def test_singular_values_are_over_the_largest_of_their_encoder():
+    z = np.random.default_rng(0).normal(size=(50, 4)) * (8, 4, 2, 1) + 3
+    (axes,) = figures.spectrum({"a": z, "b": 10 * z}).axes
+    values = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    for line in axes.lines:
+        np.testing.assert_allclose(line.get_ydata(), values / values[0])
+
+
+def test_a_roc_curve_is_sensitivity_over_false_positives(finished_run, monkeypatch):
+    drawn = {}
+
+    def seen(curves):
+        drawn.update(curves)
+        return figures.curves("", [], xlabel="")
+
+    run = read_run(finished_run)
+    whole = figures.roc
+    monkeypatch.setattr(figures, "roc", seen)
+    (gallery,) = roc(run).blocks
+    for entry in run.results["roc"]:
+        labels, scores = np.array(entry["labels"]), np.array(entry["scores"])
+        name = f"{entry['name']}, AUC {roc_auc_score(labels, scores):.3f}"
+        assert name in gallery.pictures[0].alt
+        false, true = drawn[name]
+        assert np.trapezoid(true, false) == pytest.approx(roc_auc_score(labels, scores))
+    (axes,) = whole({"a": (np.array([0.0, 0.1, 1]), np.array([0.0, 0.8, 1]))}).axes
+    _, curve = axes.lines
+    assert curve.get_xydata().tolist() == [[0, 0], [0.1, 0.8], [1, 1]]
+    assert axes.get_xlabel() == "1 - specificity"
 
 
 def test_a_run_without_labels_has_no_tables_and_says_so(run_folder):
@@ -115,6 +182,10 @@ def test_projection_states_the_variance_it_holds(monkeypatch):
     assert "60 points coloured by 2 labels" in picture.alt
 
 
+def _empty():
+    return figures.curves("", [], xlabel="")
+
+
 def test_many_embeddings_are_thinned_and_flat_ones_named(monkeypatch):
     monkeypatch.setattr(projection, "_LEAST", 1000)
     rng = np.random.default_rng(0)
@@ -127,6 +198,13 @@ def test_many_embeddings_are_thinned_and_flat_ones_named(monkeypatch):
     assert [p.alt for p in gallery.pictures] == [
         "Scatter plot: pretrained, PCA, 500 points without labels."
     ]
+    seen = []
+    monkeypatch.setattr(
+        figures, "scatter", lambda *args, **_: seen.append(args[2]) or _empty()
+    )
+    projections(embeddings, np.arange(800))
+    chosen = seen[0]  # some from all over, each with its own label
+    assert len(set(chosen)) == 500 and chosen.max() > 700
 
 
 def test_embeddings_that_are_not_finite_are_not_projected(run_folder):

@@ -14,7 +14,7 @@ from medssl_jax.report import figures
 from medssl_jax.report.build import build
 from medssl_jax.report.run import read_run
 from medssl_jax.report.scans import scan_grid
-from medssl_jax.report.segmented import segmented
+from medssl_jax.report.segmented import _draw, _fields, segmented
 
 BLUE, RED = (255 * np.array(to_rgb(colour)) for colour in figures.COLOURS[:2])
 
@@ -75,6 +75,13 @@ def test_voxels_are_as_high_as_their_spacing_says(tmp_path):
     title_and_legend = 0.55 * 160
     expected = 2 * (height - title_and_legend)
     assert twice - title_and_legend == pytest.approx(expected, rel=0.02)
+
+
+def test_slices_are_counted_from_1(finished_run):
+    cases = read_run(finished_run).cases
+    drawn = _draw(_fields(cases, "best"), ["bone", "meniscus"])
+    titles = [axes.get_title(loc="left") for axes in drawn.axes]
+    assert titles == ["slice 5", "slice 8", "", ""]
 
 
 def test_slices_go_through_what_is_there_each_once(tmp_path):

@@ -15,15 +15,13 @@ from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.resnet import resnet
 from medssl_jax.protocols import experiment
 from medssl_jax.run.suitable import check_data
-from medssl_jax.run.task import build
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-from medssl_jax.models.resnet import resnet
-from medssl_jax.run.task import _init
+from medssl_jax.run.task import _init, build
 from medssl_jax.saved.encoder import Encoder
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 HOST = {"shape": [4, 8, 8], "spacing_mm": None, "window": "none", "frames": "all"}
 
 
