@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from medssl_jax.data.source import Examples
+from medssl_jax.optim.durations import Durations
 from medssl_jax.run.log import METRICS, Logger, read_metrics
 from medssl_jax.run.meter import Meter
 from medssl_jax.run.task import Task
@@ -91,6 +92,32 @@ def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeyp
     assert first == "first step after 40.0 s, compilation included"
     left = 64 - 10  # of `tiny.durations`
     assert second == f"2.5 s a step: about 02:15 for the {left} others"
+
+
+def test_rate_wait_and_epoch_are_of_the_lines_own_steps(tmp_path, monkeypatch):
+    """Two seconds a step of four samples, half of one waited; a pause after the third."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    run = Durations(examples=20, batch_size=8, micro_batch_size=4, epochs=1)
+    task = TASK._replace(scheduled={}, durations=run)
+    with Logger(tmp_path, total_steps=4, start_step=0, quiet=True) as logger:
+        meter = Meter(task, logger, 0, every_steps=3, progress={"seconds": 30.0})
+        for step in range(4):
+            now[0] += 2
+            metrics = METRICS_OF | {"loss": float(step), "update": (step + 1) // 2}
+            meter.take(step, metrics, batch(), waited=0.5)
+            if step == 2:
+                paused = meter.pause()
+                now[0] += 100
+                meter.resume(paused)
+        meter.drain()
+    first, last = read_metrics(tmp_path / METRICS)  # the last step has its line too
+    assert (first["step"], last["step"]) == (3, 4)
+    assert (first["loss"], last["loss"]) == (1.0, 3.0)
+    assert (first["epoch"], last["epoch"]) == (0.6, 0.8)
+    for line in (first, last):
+        assert (line["clips_per_second"], line["data_wait"]) == (2.0, 0.25)
+    assert meter.outcome()["seconds"] == 30 + 108
 
 
 def test_a_run_that_goes_on_reports_as_one_that_never_stopped(tmp_path):

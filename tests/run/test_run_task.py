@@ -10,6 +10,7 @@ import pytest
 import tiny
 from ml_collections import ConfigDict
 from reference.layers_numpy import randomised
+from test_configs import load
 
 from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.sampler import sampler
@@ -88,6 +89,20 @@ def test_without_an_encoder_a_run_starts_from_random_weights_of_its_seed(pretrai
     assert equal(first, same)
     assert not any(map(np.array_equal, first, other))
     assert not any(map(np.array_equal, first, third))
+
+
+def test_what_a_run_exports_is_fed_as_its_evaluation(tmp_path):
+    config = load("byol3d", "demo")
+    config.data.update(cache="", count=20)
+    config.update(batch_size=8, micro_batch_size=4)
+    task = build(config, tmp_path)
+    assert task.spec["view"] == config.views.eval.to_dict()
+    assert task.spec["view"] != config.views.first.to_dict()
+    assert tuple(task.spec["host"]["shape"]) == tuple(config.data.shape)
+    assert task.spec["model"] == config.model.to_dict() and task.spec["channels"] == 1
+    assert task.durations.examples == len(task.sampler) == len(task.sources["train"])
+    assert task.durations.accumulation == 2
+    assert task.draw.shape == tuple(config.data.shape)
 
 
 def source(labels=None, count=6):

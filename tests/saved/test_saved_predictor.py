@@ -6,6 +6,7 @@ import pytest
 from reference.layers_numpy import randomised
 
 from medssl_jax.errors import DataError
+from medssl_jax.saved import predictor as module
 from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
 
 MODEL = {
@@ -56,3 +57,24 @@ def test_a_saved_predictor_gives_the_same_probabilities(tmp_path, classes):
 def test_a_folder_without_a_predictor_is_named(tmp_path):
     with pytest.raises(DataError, match=r"holds no predictor \(no predictor\.json"):
         load_predictor(tmp_path)
+
+
+def test_an_image_is_segmented_as_the_runs_own_test_was(monkeypatch):
+    asked = {}
+
+    def segmented(predict, record, image, prepare, **how):
+        asked.update(how, image=image)
+        return np.zeros(record["image"].shape[:-1], np.uint8)
+
+    monkeypatch.setattr(module, "segmented", segmented)
+    how = {"name": "segment", "step": 0.25, "mirror": [1], "tolerance_mm": 1.0}
+    task = {"name": "segment", "regions": 2, "dice": 1.0, "cross_entropy": 1.0}
+    task |= {"background": False, "over_batch": False, "deep_supervision": False}
+    model = {"name": "unet", "ndim": 2, "width": 2, "levels": 2}
+    given = spec(2) | {"model": model, "method": task, "evaluation": [how]}
+    image = np.random.default_rng(0).integers(0, 256, (9, 12, 1), np.uint8)
+    found = Predictor({}, {}, given).of_record({"image": image})["mask"]
+    assert found.shape == (9, 12)
+    np.testing.assert_array_equal(asked.pop("image"), image)
+    assert asked.pop("batch_size") > 0
+    assert asked == {"tile": (8, 8), "step": 0.25, "mirror": [1], "overlapping": True}

@@ -60,11 +60,16 @@ def rounding(gradient):
     return 4e-6 * max(1.0, *(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
 
 
-@every_method
-@pytest.mark.parametrize(
-    "kind", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)]
-)
-def test_eight_devices_equal_one(name, kind):
+MAPPED = [
+    pytest.param(kind, name, marks=[pytest.mark.slow] if slow else [])
+    for kind, quick in (("shard_map", tiny.METHODS), ("pmap", ["supervised"]))
+    for name in tiny.METHODS
+    for slow in [name not in quick]
+]
+
+
+@pytest.mark.parametrize("kind, name", MAPPED)
+def test_eight_devices_equal_one(kind, name):
     batches = [tiny.batch(seed) for seed in range(2)]
     one, one_metrics = train(name, batches)
     many, many_metrics = train(name, batches, kind=kind, devices=8)
