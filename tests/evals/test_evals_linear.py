@@ -103,6 +103,15 @@ def test_a_rare_class_lowers_the_number_of_folds():
     assert all(set(labels[fit]) == {0, 1} for fit, _ in folds)
 
 
+def test_scans_of_a_rare_class_are_as_many_folds_as_they_have_patients():
+    labels = np.repeat([0, 1], [40, 10])
+    patients = [f"p{i // 2}" if i < 40 else f"q{i % 2}" for i in range(50)]
+    assert len(linear._folds(labels, patients, 0)) == 2
+    alone = ["q" if i >= 40 else p for i, p in enumerate(patients)]
+    with pytest.raises(UserError, match="class 1: 1"):
+        linear._folds(labels, alone, 0)
+
+
 @pytest.mark.parametrize("positives", [0, 1])
 def test_too_few_patients_of_a_class_are_named(positives):
     x, _ = _blobs(0, n=12)

@@ -206,6 +206,12 @@ def test_a_cell_of_the_tables_is_under_the_name_of_what_it_is(tmp_path):
         for t, f in (CASES[name] for name in list(shown)[:-1])
     ]
     assert worst == sorted(worst) and list(shown)[-1] == "nothing"
+    pictures = np.load(tmp_path / "cases.npz")
+    for kind, name in (("worst", next(iter(shown))), ("best", "without meniscus")):
+        assert pictures[f"{kind}/name"] == name
+        truth, prediction = CASES[name]
+        each = [dice(truth == k, prediction == k) for k in (1, 2)]
+        assert pictures[f"{kind}/score"] == pytest.approx(np.nanmean(each))
 
 
 def test_protocols_read_the_same_dice_from_the_table(tmp_path):

@@ -191,6 +191,11 @@ def test_constant_probabilities_stay_what_they_are():
     assert (whole(image, predict, (4, 5, 6), at=at, decide=classes) == 1).all()
 
 
+def test_a_voxel_as_likely_inside_as_not_is_outside():
+    found = regions(np.float32([[0.5, 0.51], [0.49, 0.5]]))
+    assert found.tolist() == [[False, True], [False, False]]
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_regions_are_what_is_rather_inside_and_may_overlap(k):
     image = image_of((9, 7, 8))

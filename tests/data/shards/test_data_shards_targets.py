@@ -1,9 +1,11 @@
-"""Masks in shards: they come back as they were prepared."""
+"""What stands beside an image in shards: masks as prepared, the voxels' new sides."""
 
 import numpy as np
 import prepared
 
+from medssl_jax.data.host import Prepare
 from medssl_jax.data.order import roles
+from medssl_jax.data.shards import write
 from medssl_jax.data.sources.phantom import phantom
 from medssl_jax.data.sources.shards import shards
 
@@ -28,3 +30,16 @@ def test_masks_come_back_from_shards_to_the_bit(tmp_path):
         classes = record["mask"][tuple(place[:, 1:].T)]
         np.testing.assert_array_equal(classes, place[:, 0])
         assert set(place[:, 0]) == set(np.unique(record["mask"])) - {0}
+
+
+def test_voxels_that_were_resized_have_the_field_of_view_of_before():
+    random = np.random.default_rng(0)
+    record = {"image": random.random((3, 10, 20, 1)), "spacing_mm": (4.0, 1.0, 0.5)}
+    resized = Prepare(3, None, "percentiles", resize=(5, 40))(record)["image"]
+    found = write._spacing_mm(record, resized, None)
+    np.testing.assert_allclose(found, (4.0, 2.0, 0.25))
+    wanted = (None, 0.6, 0.5)
+    resampled = Prepare(3, wanted, "percentiles")(record)["image"]
+    assert resampled.shape == (3, 17, 20, 1)
+    found = write._spacing_mm(record, resampled, wanted)
+    np.testing.assert_allclose(found, (4.0, 0.6, 0.5))
