@@ -27,69 +27,6 @@ def predictions(rng, skill, count=80):
     return cases(names, patients, labels, np.stack([1 - p, p], 1))
 
 
-def label_results():
-    rng = np.random.default_rng(0)
-    runs, used = {}, {}
-    for seed in range(3):
-        for fraction in (0.1, 0.25, 0.5, 1.0):
-            for name, lead in (("pretrained", 0.5), ("random", 0.0)):
-                place = label_efficiency.Place(fraction, name, seed)
-                runs[place] = predictions(rng, 0.2 + lead * (1.2 - fraction) + fraction)
-                used[place] = Used(round(400 * fraction) + seed, None, 50)
-    return label_efficiency.summarise(runs, used, seed=0)
-
-
-def grid_results():
-    rng = np.random.default_rng(0)
-    peaks = [10 ** (-3.5 + 0.5 * i) for i in range(7)]
-    cells = [
-        {"peak": peak, "weight_decay": decay}
-        for peak in peaks
-        for decay in (0.0, 1e-5, 1e-4, 1e-3)
-    ]
-    outcomes = [
-        {}
-        if cell["peak"] > 0.3
-        else {
-            "validation_loss": 0.4
-            + 0.1 * abs(np.log10(cell["peak"]) + 2.1) ** 2
-            + 0.01 * rng.random(),
-            "validation_AUC": 0.8,
-        }
-        for cell in cells
-    ]
-    outcomes[20]["validation_loss"] = 17.3
-    best = grid.choose([o.get("validation_loss", np.nan) for o in outcomes])
-    runs = {str(seed): predictions(rng, 1.0) for seed in range(5)}
-    return grid.summarise(cells, outcomes, best, runs, seed=0)
-
-
-@pytest.mark.parametrize(
-    ("make", "title", "caption"),
-    [
-        (label_results, "Label efficiency", "means over 3 seeds"),
-        (grid_results, "Grid", "framed: the chosen one"),
-    ],
-)
-def test_a_protocols_report_has_its_figure_and_no_section_that_says_nothing(
-    tmp_path, make, title, caption
-):
-    (tmp_path / "results.json").write_text(json.dumps(make()))
-    page = build(tmp_path, sections=SECTIONS).read_text()
-    assert f">{title}</h2>" in page and caption in page
-    assert page.count("<img") == 1 and 'src="data:image/svg+xml' in page
-    assert "Training curves" not in page and "ROC" not in page
-
-
-def test_the_curve_is_told_in_words_and_tells_the_scores(tmp_path):
-    found = label_results()
-    (tmp_path / "results.json").write_text(json.dumps(found))
-    (gallery,) = label_curves(read_run(tmp_path)).blocks
-    first = found["label_curves"]["curves"][0]["scores"]
-    told = f"pretrained {np.mean(first[0]):.3f} at 10 % and {np.mean(first[-1]):.3f}"
-    assert told in gallery.pictures[0].alt
-
-
 # test AUC of each seed, by share of the labels and initialisation
 AREAS = {
     (0.1, "SimCLR"): (0.7, 0.8, 0.6),
@@ -118,8 +55,49 @@ def summarised(copies=1):
         for (fraction, name), values in AREAS.items()
         for seed, value in enumerate(values)
     }
-    used = {place: (round(50 * place.fraction) + place.seed, None) for place in runs}
+    used = {
+        place: Used(round(50 * place.fraction) + place.seed, None, 20) for place in runs
+    }
     return label_efficiency.summarise(runs, used, seed=0)
+
+
+# losses of a grid whose settings are not in the order of their numbers
+GRID = {(1e-2, 1e-4): 0.5, (1e-2, 0.0): 0.7, (1e-3, 1e-4): 0.3, (1e-3, 0.0): None}
+
+
+def searched(copies=1):
+    cells = [{"peak": peak, "weight_decay": decay} for peak, decay in GRID]
+    outcomes = [
+        {}
+        if loss is None
+        else {"validation_loss": loss, "validation_AUC": 1 - loss / 9}
+        for loss in GRID.values()
+    ]
+    runs = {str(seed): constant(0.6 + 0.1 * seed, copies) for seed in range(2)}
+    return grid.summarise(cells, outcomes, 2, runs, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "title", "caption"),
+    [
+        (summarised, "Label efficiency", "means over 3 seeds"),
+        (searched, "Grid", "framed: the chosen one"),
+    ],
+)
+def test_a_protocols_report_has_its_figure_and_no_section_that_says_nothing(
+    tmp_path, make, title, caption
+):
+    (tmp_path / "results.json").write_text(json.dumps(make()))
+    page = build(tmp_path, sections=SECTIONS).read_text()
+    assert f">{title}</h2>" in page and caption in page
+    assert page.count("<img") == 1 and 'src="data:image/svg+xml' in page
+    assert "Training curves" not in page and "ROC" not in page
+
+
+def test_the_curve_is_told_in_words_and_tells_the_scores(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(summarised()))
+    (gallery,) = label_curves(read_run(tmp_path)).blocks
+    assert "SimCLR 0.700 at 10 % and 0.767 at 100 %" in gallery.pictures[0].alt
 
 
 def by_column(table):
@@ -169,7 +147,7 @@ def test_of_many_shares_the_headline_tells_the_first_and_the_last():
         for share in (0.1, 0.2, 0.3, 0.5, 1.0)
         for name, lead in (("a", 0.1 * share), ("b", 0.0))
     }
-    found = label_efficiency.summarise(runs, dict.fromkeys(runs, (9, 3)), seed=0)
+    found = label_efficiency.summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
     first, last = found["headline"].split(", ")
     assert "+0.010" in first and first.endswith("with 10 %")
     assert "+0.100" in last and last.endswith("with 100 % of the labels.")
@@ -202,22 +180,6 @@ def test_a_band_is_from_the_lowest_to_the_highest_around_the_mean():
     for place, (low, high) in zip(x, ((0.6, 0.8), (0.7, 0.9)), strict=True):
         heights = path.vertices[path.vertices[:, 0] == place, 1]
         assert (heights.min(), heights.max()) == pytest.approx((low, high))
-
-
-# losses of a grid whose settings are not in the order of their numbers
-GRID = {(1e-2, 1e-4): 0.5, (1e-2, 0.0): 0.7, (1e-3, 1e-4): 0.3, (1e-3, 0.0): None}
-
-
-def searched(copies=1):
-    cells = [{"peak": peak, "weight_decay": decay} for peak, decay in GRID]
-    outcomes = [
-        {}
-        if loss is None
-        else {"validation_loss": loss, "validation_AUC": 1 - loss / 9}
-        for loss in GRID.values()
-    ]
-    runs = {str(seed): constant(0.6 + 0.1 * seed, copies) for seed in range(2)}
-    return grid.summarise(cells, outcomes, 2, runs, seed=0)
 
 
 def test_each_number_of_a_grid_is_under_its_name():
