@@ -119,6 +119,9 @@ def test_another_config_is_refused_by_field_before_its_shapes_are(tmp_path):
     saved = open_in(tmp_path, **{"method.base_tau": 0.5})
     with pytest.raises(ConfigError, match=r"\(method.base_tau: 0.9 there, 0.5 now\)"):
         saved.restore_newest(state(0, size=4), data())
+    more = open_in(tmp_path, **{"method.depth": 3})
+    with pytest.raises(ConfigError, match=r"\(method.depth: None there, 3 now\)"):
+        more.restore_newest(state(0), data())
 
 
 def test_no_room_is_an_error_before_a_byte_is_written(tmp_path, monkeypatch):

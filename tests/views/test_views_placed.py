@@ -119,6 +119,17 @@ def test_a_box_is_around_its_mask_wherever_it_goes(name):
         np.testing.assert_allclose(moved[0, 2:4] * size, found.max(0) + 1, atol=1.6)
 
 
+def test_a_box_is_cut_where_it_leaves_and_is_none_once_its_centre_does():
+    """Rows 4 to 12 and columns 5 to 15 of 16 by 20, in which all is counted from 0."""
+    made = compose({"centre_crop": {"size": (8, 10)}}).placed(
+        jax.random.key(0), jnp.zeros((16, 20, 1))
+    )
+    voxels = [[2, 10, 8, 19, 1], [0, 6, 6, 8, 2], [6, 6, 10, 8, 3]]
+    boxes = jnp.float32(voxels) / jnp.float32([[16, 20, 16, 20, 1]])
+    expected = [[0, 0.5, 0.5, 1, 1], [0, 0, 0, 0, NO_BOX], [0.25, 0.1, 0.75, 0.3, 3]]
+    np.testing.assert_allclose(boxes_through(made, boxes), expected, atol=1e-6)
+
+
 def test_an_identity_leaves_masks_and_boxes_to_the_bit():
     image, mask = blob((9, 10))
     made = compose({}).placed(jax.random.key(0), jnp.asarray(image))
