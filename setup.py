@@ -27,6 +27,7 @@ setup(
         "optax>=0.2.6",
         "orbax-checkpoint>=0.11.30",
         "pillow>=11.0",
+        "psutil>=6.0",
         "pydantic>=2.9",
         "pydicom>=3.0",
         "safetensors>=0.5",

@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, Part, UserError
+from medssl_jax.run import memory
 from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
 
@@ -38,7 +39,7 @@ def main(_) -> None:
         status, full, said = 130, False, "stopped; the same command goes on"
     except Exception as error:
         full = files.is_full(error)
-        if not (full or isinstance(error, UserError)):
+        if not (full or memory.is_exhausted(error) or isinstance(error, UserError)):
             raise  # a bug of ours keeps its traceback
         status, said = 1, f"error: {_text(error)}"
     gc.collect()  # an error holds its frames, and they the workers' shared memory
@@ -67,6 +68,13 @@ def _text(error: Exception) -> str:
         return f"{error}{_another(error.part, _config_file(sys.argv))}"
     if isinstance(error, UserError):
         return str(error)
+    if memory.is_exhausted(error):
+        first = str(error).strip().splitlines()[0]
+        return (
+            f"too little memory on the device ({first}): lower config.micro_batch_size "
+            "(config.batch_size can stay: it is accumulated), or set "
+            "config.running.recompute=True"
+        )
     where = getattr(error, "filename", None) or "the run folder"
     return f"no room for {where} ({error}): free some space and start again; it goes on"
 

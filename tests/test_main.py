@@ -4,6 +4,7 @@ import errno
 import threading
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -12,6 +13,7 @@ from medssl_jax import main, optim, resolve
 from medssl_jax.errors import ConfigError, Part
 from medssl_jax.optim.durations import Durations
 from medssl_jax.protocols import experiment
+from medssl_jax.run import memory
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -109,3 +111,12 @@ def test_a_full_disk_is_told_once_and_with_the_file(capsys):
     assert capsys.readouterr().err == ""
     main._in_a_thread(arguments(KeyError("bug")))
     assert "KeyError: 'bug'" in capsys.readouterr().err
+
+
+def test_a_device_without_memory_is_told_what_to_lower():
+    with pytest.raises(Exception, match="RESOURCE_EXHAUSTED") as raised:
+        jnp.zeros(10**15, jnp.uint8).block_until_ready()
+    said = main._text(raised.value)
+    assert said.startswith("too little memory on the device (RESOURCE_EXHAUSTED: Out")
+    assert "config.micro_batch_size" in said and memory.is_exhausted(raised.value)
+    assert not memory.is_exhausted(MemoryError("out of memory"))

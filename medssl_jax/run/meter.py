@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.run import memory
 from medssl_jax.run.guard import Guard
 from medssl_jax.run.log import Logger
 from medssl_jax.run.task import Task
@@ -129,7 +130,8 @@ class Meter:
             return
         left = self._task.durations.steps - step - 1
         interval = tqdm.format_interval(left * took)
-        self._logger.say(f"{took:.2g} s a step: about {interval} for the {left} others")
+        pace = f"{took:.2g} s a step: about {interval} for the {left} others"
+        self._logger.say(f"{pace}; {memory.taken()}")
 
     def _tell_padding(self, batch: Mapping) -> None:
         """Say once that the first such example is mostly padding: it may be a mistake."""

@@ -1,9 +1,11 @@
 """What a line of the log holds of the schedules, and what is told of the data."""
 
 import json
+import re
 import time
 
 import numpy as np
+import psutil
 import pytest
 import tiny
 
@@ -91,7 +93,11 @@ def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeyp
     first, second = capsys.readouterr().err.splitlines()
     assert first == "first step after 40.0 s, compilation included"
     left = 64 - 10  # of `tiny.durations`
-    assert second == f"2.5 s a step: about 02:15 for the {left} others"
+    pace, _, memory = second.partition("; ")
+    assert pace == f"2.5 s a step: about 02:15 for the {left} others"
+    total = psutil.virtual_memory().total / 2**30
+    taken, there = re.fullmatch(r"(\S+) of (\S+) GiB of memory", memory).groups()
+    assert 0.05 < float(taken) < float(there) == pytest.approx(total, rel=0.01)
 
 
 def test_rate_wait_and_epoch_are_of_the_lines_own_steps(tmp_path, monkeypatch):
