@@ -73,6 +73,24 @@ def test_adamw_decays_kernels_alone_as_in_its_paper():
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
+@jax.numpy_dtype_promotion("standard")  # as above
+def test_adam_is_that_of_its_paper():
+    random = np.random.default_rng(0)
+    expected, gradients = random.normal(size=4), random.normal(size=(3, 4))
+    tx = optim.adam(0.1, b1=0.8, b2=0.95)
+    params = jnp.asarray(expected, jnp.float32)
+    state, first, second = tx.init(params), 0.0, 0.0
+    for t, gradient in enumerate(gradients, start=1):
+        updates, state = tx.update(jnp.asarray(gradient, jnp.float32), state, params)
+        params = optax.apply_updates(params, updates)
+        # algorithm 1 of arXiv:1412.6980
+        first = 0.8 * first + 0.2 * gradient
+        second = 0.95 * second + 0.05 * gradient**2
+        unbiased = first / (1 - 0.8**t), second / (1 - 0.95**t)
+        expected = expected - 0.1 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+    np.testing.assert_allclose(params, expected, rtol=1e-5)
+
+
 def test_lars_trusts_fully_where_a_norm_is_zero():
     tx = optim.lars(
         1.0,

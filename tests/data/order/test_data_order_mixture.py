@@ -159,6 +159,12 @@ def test_one_person_in_two_modalities_is_one_patient():
     assert len(set(source.patients)) == 3
 
 
+def test_a_mixture_has_masks_where_all_of_its_parts_have():
+    plain, masked = part("ct", 2), replace(part("mr", 2), has_masks=True)
+    found = [Mixture(p, ("a", "b")).has_masks for p in ([masked] * 2, [plain, masked])]
+    assert found == [True, False]
+
+
 def test_a_part_of_a_mixture_is_a_mixture_of_parts():
     source = taken(mixture(), np.array([1, 5, 80, 97, 99]))
     assert [source.name(i) for i in range(5)] == [

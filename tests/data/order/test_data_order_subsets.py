@@ -86,6 +86,16 @@ def test_a_rare_finding_keeps_its_share_and_is_never_lost():
         assert abs((labels[chosen, finding] == 1).sum() - expected) <= margin
 
 
+@pytest.mark.parametrize("rare", [0, 1])
+def test_a_patient_belongs_to_the_rarest_finding_that_it_shows(rare):
+    """All of 40 show one finding and ten the other, too: a tenth of both groups."""
+    labels = np.ones((40, 2), int)
+    labels[10:, rare] = 0
+    for seed in range(10):
+        chosen = nested(source(labels), 0.1, seed)
+        assert np.sum(chosen < 10) == 1 and len(chosen) == 4
+
+
 def test_unlabelled_examples_are_no_labels():
     labels = np.array([0, 1] * 20 + [UNLABELLED] * 40)
     assert sorted(nested(source(labels), 1.0, 0)) == list(range(40))
