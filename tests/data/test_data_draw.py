@@ -93,7 +93,7 @@ def test_an_aimed_crop_can_hold_its_voxel_anywhere():
 def test_boxes_become_fractions_of_the_clip():
     image = voxels((10, 20))[0]
     # rows 2 to 6, columns 5 to 15, and one far from the middle
-    boxes = np.float32([[0.2, 0.25, 0.6, 0.75, 3], [0.0, 0.0, 0.1, 0.05, 1]])
+    boxes = np.float32([[0.2, 0.25, 0.6, 0.75, 3], [0.0, 0.4, 0.1, 0.6, 1]])
     clip = Draw((4, 10), "all", most_boxes=3)({"image": image, "boxes": boxes}, None)
     # the middle: rows 3 to 7, columns 5 to 15; what lies outside is cut off
     expected = [[0, 0, 0.75, 1, 3], [0, 0, 0, 0, NO_BOX], [0, 0, 0, 0, NO_BOX]]

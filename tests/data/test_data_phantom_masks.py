@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medssl_jax.data.sources import phantom_slices as module
 from medssl_jax.data.sources.phantom import phantom
 from medssl_jax.data.sources.phantom_slices import phantom_slices
 from medssl_jax.phantoms.knee.acquire import acquire
@@ -29,6 +30,15 @@ def test_masks_change_no_bit_of_the_images_and_no_stamp_of_those_without():
     assert without.stamp(0) != masked.stamp(0)
     # of caches made before there were masks
     assert without.stamp(0).startswith("phantom 1 (32, 32) (Anatomy(")
+
+
+def test_a_fibula_that_a_slice_cuts_is_background_there(monkeypatch):
+    """It hardly ever does, and the names say nothing of it."""
+    cut = np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64) % 5
+    monkeypatch.setattr(module, "acquire_bones", lambda *scan: cut)
+    source = slices(count=1)
+    assert len(source.class_names) == 4
+    np.testing.assert_array_equal(source[0]["mask"], np.where(cut[0] == 4, 0, cut[0]))
 
 
 @pytest.mark.parametrize("source", [knees(), slices()], ids=["volumes", "slices"])

@@ -120,6 +120,7 @@ def test_evaluation_sees_each_example_once_in_order_without_chance():
     np.testing.assert_array_equal(index, np.arange(COUNT))
     images = np.concatenate([batch["image"][:, 0, 0, 0] for batch in found])
     np.testing.assert_array_equal(images[:COUNT], np.arange(COUNT))
+    assert set(images[COUNT:]) == {COUNT - 1}  # of the last one, until it is full
 
 
 def test_findings_are_batched_as_rows():

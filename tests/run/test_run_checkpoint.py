@@ -79,6 +79,16 @@ def test_no_flipped_bit_of_the_arrays_goes_unseen(tmp_path):
     assert open_in(tmp_path).restore_newest(state(0, size=4096), data()).step == 1
 
 
+def test_a_flipped_bit_of_the_best_is_no_result(tmp_path):
+    saved = open_in(tmp_path)
+    saved.save(1, state(1, size=4096), data(), 0.5)
+    saved.close()
+    path = arrays_file(tmp_path, 1)
+    flip_a_bit(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match="does not have the checksums"):
+        open_in(tmp_path).restore_best(state(0, size=4096))
+
+
 def test_a_flipped_bit_of_the_data_position_is_seen(tmp_path, caplog):
     save(tmp_path, 2, 4)
     path = tmp_path / "checkpoints/4/data/process_0-of-1.json"

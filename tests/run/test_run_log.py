@@ -160,6 +160,14 @@ def test_time_left_is_of_this_run_not_of_the_one_before(tmp_path, capfd, monkeyp
     assert capfd.readouterr().err.endswith("00:50 left\n")
 
 
+def test_a_resumed_run_says_no_more_often_where_it_is(tmp_path, capfd):
+    with _logger(tmp_path, start_step=42, quiet=False) as logger:
+        for step in range(43, 51):
+            logger.progress(step, loss=1.0, clips_per_second=1.0)
+    said = capfd.readouterr().err.splitlines()
+    assert [line.partition("/")[0] for line in said] == ["45", "50"]
+
+
 def test_a_terminal_gets_a_bar_that_starts_where_the_run_does(tmp_path, monkeypatch):
     terminal = _Terminal()
     monkeypatch.setattr("sys.stderr", terminal)

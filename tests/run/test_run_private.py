@@ -36,7 +36,9 @@ def test_the_home_comes_back(monkeypatch):
     config = {
         "data": {"root": "/home/jane/scans", "seed": 0},
         "runs": ("/home/janet/a",),
+        "workdir": "/home/jane",
     }
     hidden = without_home(config)
     assert hidden["data"]["root"] == "~/scans" and hidden["runs"] == config["runs"]
+    assert hidden["workdir"] == "~"
     assert with_home(hidden) == config

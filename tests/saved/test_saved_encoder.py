@@ -213,8 +213,10 @@ def test_images_that_it_was_not_trained_on_are_refused(variables, images):
     encoder = Encoder(variables, SPEC | {"channels": 1})
     with pytest.raises(ConfigError, match=r"3 channel\(s\), .* trained on 1"):
         encoder(np.repeat(images, 3, axis=-1))
-    with pytest.raises(ConfigError, match="reach from 0 to 2.*of_record"):
-        encoder(np.linspace(0, 2, 64, dtype=np.float32).reshape(1, 8, 8, 1))
+    for low, high in ((0, 2), (-1, 1)):
+        beyond = np.linspace(low, high, 64, dtype=np.float32).reshape(1, 8, 8, 1)
+        with pytest.raises(ConfigError, match=f"reach from {low} to {high}.*of_record"):
+            encoder(beyond)
 
 
 def test_a_record_is_brought_to_what_training_fed(variables):

@@ -157,6 +157,8 @@ def test_one_person_in_two_modalities_is_one_patient():
     source = Mixture([ct, mr, us], ("ct", "mr", "us"))
     assert source.patients[:3] == ["p1", "p2", "p1"]
     assert len(set(source.patients)) == 3
+    alike = Mixture([mr, us, us], ("mr", "us", "ct"))  # two files of one name
+    assert len(set(alike.patients)) == 3
 
 
 def test_a_mixture_has_masks_where_all_of_its_parts_have():
