@@ -133,6 +133,15 @@ def test_each_view_gets_what_it_lacks_and_each_sigmas_are_measured_once(tmp_path
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["energies.json"]
 
 
+def test_what_is_measured_is_kept_to_six_digits(tmp_path):
+    def measure(**filters):
+        return (0.123456789, 0.2, 0.3), (0.0123456789, 0.02, 0.03)
+
+    bands = energies.fill(_views(), measure, tmp_path)["large"]["energy_bands"]
+    assert bands["mean"] == (0.123457, 0.2, 0.3)
+    assert bands["std"] == (0.0123457, 0.02, 0.03)
+
+
 def test_a_resumed_run_reads_the_same_numbers_and_measures_nothing(tmp_path):
     source = Pretended(5)
     measure = functools.partial(

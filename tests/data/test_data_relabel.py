@@ -1,10 +1,12 @@
 """Labels of one source in the words of another's classifier."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from medssl_jax.data.relabel import classes, findings
-from medssl_jax.data.source import UNLABELLED, Examples
+from medssl_jax.data.relabel import classes, findings, partly_labelled
+from medssl_jax.data.source import UNLABELLED, Examples, is_labelled
 from medssl_jax.errors import ConfigError
 
 
@@ -23,6 +25,15 @@ def test_without_a_table_a_label_is_the_class_of_its_number():
     assert classes(source([1, 0, 1]), (), 2).labels.tolist() == [1, 0, 1]
     with pytest.raises(ConfigError, match=r"config\.relabel \(\) .* 0 to 2 here"):
         classes(source([1, 0, 2]), (), 2)
+
+
+def test_findings_that_are_shown_in_part_keep_their_names():
+    data = Examples(list("abcd"), dict, np.eye(4, 2, dtype=int), None, None, None)
+    shown = partly_labelled(replace(data, label_names=("pus", "edema")), 0.5, seed=0)
+    assert shown.label_names == ("pus", "edema")
+    known = is_labelled(shown.labels)
+    assert 0 < known.sum() < 4
+    np.testing.assert_array_equal(shown.labels[known], data.labels[known])
 
 
 def test_findings_are_matched_by_name_and_unknown_where_there_are_none():

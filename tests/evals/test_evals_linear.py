@@ -56,6 +56,14 @@ def test_no_patient_is_on_both_sides_of_a_fold():
         assert not {patients[i] for i in fit} & {patients[i] for i in check}
 
 
+def test_folds_are_those_of_the_seed():
+    labels = np.arange(60) % 2
+    first, again, other = (linear._folds(labels, None, seed) for seed in (1, 1, 2))
+    for (fit, _), (same, _) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(fit, same)
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
 def test_patients_not_scans_choose_the_penalty():
     # each patient's scans are copies with a label of its own, so that a scan in the
     # other part gives the label away: split by scan, no penalty is best; split by

@@ -107,3 +107,14 @@ def test_grid_that_shrinks_averages_what_it_skips():
     assert inner.std() / noise.std() < 0.22
     np.testing.assert_allclose(inner.std(), straight.std(), rtol=0.3)
     np.testing.assert_allclose(inner.mean(), 0.5, atol=0.02)
+
+
+def test_what_is_blurred_is_the_axis_along_which_samples_are_far_apart():
+    """Output rows are read from columns, three apart; stripes across them become grey."""
+    image = np.tile(np.float32([0, 1]), 30)[None, None, :, None]
+    image = np.broadcast_to(image, (1, 20, 60, 1))
+    found = _gridded(image, [[0, 1], [3, 0]], [0, 0], (20, 20))[0, ..., 0]
+    np.testing.assert_allclose(found[1:-1], 0.5, atol=0.06)
+    across = np.moveaxis(image, 1, 2)  # stripes of the other axis stay
+    found = _gridded(across[:, :20], [[0, 1], [3, 0]], [0, 0], (6, 20))[0, ..., 0]
+    assert np.ptp(found, axis=1).min() > 0.9
