@@ -22,12 +22,16 @@ from medssl_jax.errors import UserError
 from medssl_jax.optim import optimizers, schedules
 from medssl_jax.ranges import (
     Count,
+    Decay,
     Natural,
+    Ndim,
     NotNegative,
+    Part,
     Parts,
     Positive,
     Seed,
     Share,
+    Workers,
     misfit,
 )
 from medssl_jax.run import task
@@ -58,6 +62,10 @@ OTHERS = [
         (Positive, (1, 1e-30), (0, -1.0, NAN, INF, "1", True)),
         (NotNegative, (0, 0.5), (-1e-9, NAN, INF)),
         (Share, (0, 1, 0.5), (-0.1, 1.1, NAN)),
+        (Part, (1, 0.01), (0, 1.1)),
+        (Decay, (0, 0.99), (1, -0.1)),
+        (Ndim, (2, 3), (1, 4)),
+        (Workers, (0, 256), (-1, 257)),
         (Parts, ((0.1, 1),), ((), (0.1, 0), (1.1,), 0.5)),
         (tuple[Count, ...] | None, (None, (4, 5), [4, 5]), ((4.5, 16), (4, 0), 4)),
         (Mapping[str, Count], ({"a": 1},), ({"a": 0}, {"a": 1.5}, ())),

@@ -208,6 +208,11 @@ def test_dice_alone_is_enough(tmp_path):
     assert list(run.measures) == ["Dice", "Dice anterior"]
 
 
+def _turned(rows, header):
+    for row in (*rows, header):
+        row[2:5], row[5:] = row[5:], row[2:5]
+
+
 def _renamed(rows, header):
     header[:] = [column.replace("left lung", "right lung") for column in header]
 
@@ -216,6 +221,7 @@ def _renamed(rows, header):
     ("change", "said"),
     [
         (_renamed, "b: has other classes than a"),
+        (_turned, "b: has other classes than a"),
         (_cell(2, 1, "p1"), "b: gives its examples other patients than a"),
         (_cell(2, 0, "d"), "b: lacks the example c of a"),
     ],
@@ -235,5 +241,8 @@ def test_runs_that_were_measured_otherwise_are_refused_by_name(tmp_path):
     rows = [[row[i] for i in dice] for row in BY_HAND]
     header = [HEADER[i] for i in dice]
     runs["b"] = read_cases(write(tmp_path / "b", rows, header))
+    more = {"b": runs["b"], "a": runs["a"]}
+    with pytest.raises(DataError, match="a: has other metrics than b: HD95 infinite"):
+        aligned(more)
     with pytest.raises(DataError, match="b: has other metrics than a: HD95 infinite"):
         aligned(runs)

@@ -55,3 +55,16 @@ def test_what_ran_and_how_it_went_are_written_under_their_names(tmp_path):
     assert found["devices"]["parallel"] == "shard_map" and found["devices"]["x"] == 1
     train = found["data"]["train"]
     assert (train["count"], train["patients"], train["repeated_frames"]) == (4, 3, 3)
+
+
+def test_a_table_for_a_terminal_has_its_columns_under_each_other_and_says_what_is_left():
+    rows = [["a", 0.5], *([f"case {i}", i] for i in range(24))]
+    table = {"title": "T", "note": "N.", "columns": ["case", "Dice"], "rows": rows}
+    title, header, rule, first, *others, note = provenance.text_table(
+        table
+    ).splitlines()
+    assert (title, note) == ("T", "N.") and rule.split() == ["-" * 7, "-" * 5]
+    assert header.index("Dice") == first.index("0.500") == rule.index(" ") + 2
+    assert len(others) == 20 and others[-1] == "... and 5 more: see report.html"
+    short = provenance.text_table(table | {"rows": rows[:3]})
+    assert "more" not in short and len(short.splitlines()) == 7

@@ -68,6 +68,12 @@ def test_an_encoder_of_another_architecture_is_refused_by_field(tmp_path, variab
     jax.tree.map(np.testing.assert_array_equal, given, variables)
 
 
+def test_an_encoder_of_grey_images_is_no_start_for_colours(tmp_path, variables):
+    Encoder(variables, SPEC | {"channels": 1}).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"images of 1 channel\(s\), .* has 3: see"):
+        initial_variables(str(tmp_path), MODEL, (8, 8, 3))
+
+
 def test_a_folder_without_an_encoder_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no encoder"):
         medssl_jax.load_encoder(tmp_path)
