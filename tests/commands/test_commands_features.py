@@ -22,7 +22,7 @@ def test_features_names_and_labels_are_of_the_same_example(tmp_path, monkeypatch
     source = Examples(names, read, labels)
 
     class Flat:
-        host = HOST
+        host, spec = HOST, {}
 
         def __call__(self, images):
             assert len(images) == 2  # of one shape: it compiles once

@@ -15,7 +15,11 @@ def write(folder, name, content):
 def test_labels_that_are_fed_again_are_counted_once(tmp_path):
     train = {"count": 40, "distinct": 9, "patients": 5}
     write(tmp_path, "run.json", {"data": {"train": train, "test": {"count": 7}}})
-    assert outcome.labels_used(tmp_path) == (9, 5)
+    assert outcome.labels_used(tmp_path) == (9, 5, 0)
+    validation = {"distinct": 8, "label_counts": {"0": 3, "1": 2, "none": 3}}
+    data = {"train": train, "validation": validation}
+    write(tmp_path, "run.json", {"data": data})
+    assert outcome.labels_used(tmp_path) == (9, 5, 5)
 
 
 def test_facts_are_of_the_last_run_and_seconds_of_all(tmp_path):

@@ -110,7 +110,9 @@ def test_each_number_of_label_efficiency_is_under_its_name():
     for row, fraction, examples in zip(
         means, (0.1, 1.0), ("5 to 7", "50 to 52"), strict=True
     ):
-        assert row["labels"] == f"{100 * fraction:g} %" and row["examples"] == examples
+        assert row["labels"] == f"{100 * fraction:g} %"
+        assert row["training examples"] == examples
+        assert row["validation examples"] == "20"
         for name in ("SimCLR", "random"):
             values = AREAS[fraction, name]
             mean, deviation = np.mean(values), statistics.stdev(values)
@@ -148,9 +150,11 @@ def test_of_many_shares_the_headline_tells_the_first_and_the_last():
         for name, lead in (("a", 0.1 * share), ("b", 0.0))
     }
     found = label_efficiency.summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
-    first, last = found["headline"].split(", ")
+    told, validation = found["headline"].split("; ")
+    first, last = told.split(", ")
     assert "+0.010" in first and first.endswith("with 10 %")
-    assert "+0.100" in last and last.endswith("with 100 % of the labels.")
+    assert "+0.100" in last and last.endswith("with 100 % of the training labels")
+    assert "by 5 validation labels" in validation
 
 
 def test_the_curves_are_those_of_the_seeds(tmp_path, monkeypatch):
