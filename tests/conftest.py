@@ -16,6 +16,10 @@ import jax
 import optax
 import pytest
 
+# XLA's optimizations are half of the tests' time; runs that tests start have them
+jax.config.update(
+    "jax_disable_most_optimizations", os.environ.get("OPTIMIZED", "0") == "0"
+)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(

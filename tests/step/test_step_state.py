@@ -57,7 +57,7 @@ def largest_difference(a, b):
 
 def rounding(gradient):
     """Return what another order of summation may change: it grows with the largest."""
-    return 4e-6 * max(1.0, *(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
+    return 8e-6 * max(1.0, *(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
 
 
 MAPPED = [
