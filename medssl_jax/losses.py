@@ -74,6 +74,56 @@ def nt_xent_and_accuracy(
     return _per_pair(loss), _per_pair(found.astype(jnp.float32))
 
 
+def info_nce(
+    anchors: Float[Array, "b d"],
+    positives: Float[Array, "b d"],
+    *,
+    temperature: float,
+    axis_name: str | None = None,
+) -> Float[Array, " b"]:
+    """Return how badly each anchor finds its positive among all of them; in nats.
+
+    The cross-entropy of cosines over `temperature`: `positives[i]` is that of
+    `anchors[i]`, the others, over all devices of `axis_name`, are its negatives. A row
+    of zeros has no direction: its cosines count as 0. float32 at least.
+
+    Source: CPC, arXiv:1807.03748, eq. 4, with SimCLR's cosines and temperature.
+    """
+    anchors, positives = map(_float32_at_least, (anchors, positives))
+    anchors, columns = l2_normalize(anchors), l2_normalize(positives)
+    start = 0
+    if axis_name is not None:
+        columns = lax.all_gather(columns, axis_name, tiled=True)
+        start = lax.axis_index(axis_name) * len(anchors)
+    # as in `_pair_scores`
+    scores = jnp.matmul(anchors, columns.T, precision=lax.Precision.HIGHEST)
+    own = start + jnp.arange(len(anchors))
+    return optax.softmax_cross_entropy_with_integer_labels(scores / temperature, own)
+
+
+def triplet(
+    anchor: Float[Array, "b d"],
+    positive: Float[Array, "b d"],
+    negative: Float[Array, "b d"],
+    *,
+    margin: float,
+) -> Float[Array, " b"]:
+    """Return by how much each negative is not `margin` farther than the positive.
+
+    max(0, |a - p|^2 - |a - n|^2 + margin), with distances' mean over the d components
+    and not their sum, as in the public code of arXiv:2006.03829. Of codes between 0
+    and 1 no distance exceeds 1: at margin 1 the hinge never acts, and any margin that
+    all triplets stay within has the same gradient.
+
+    Source: FaceNet, arXiv:1503.03832, eq. 1 and 2.
+    """
+    anchor, positive, negative = map(_float32_at_least, (anchor, positive, negative))
+    near, far = (
+        jnp.mean(jnp.square(anchor - x), axis=-1) for x in (positive, negative)
+    )
+    return jnp.maximum(near - far + margin, 0.0)
+
+
 def swapped_prediction(
     scores: Float[Array, "v b k"],
     assignments: Float[Array, "a b k"],

@@ -10,10 +10,12 @@ from jax.sharding import PartitionSpec
 
 from medssl_jax.assignment import sinkhorn
 from medssl_jax.losses import (
+    info_nce,
     normalized_mse,
     nt_xent,
     nt_xent_and_accuracy,
     swapped_prediction,
+    triplet,
 )
 
 
@@ -222,3 +224,39 @@ def test_a_loss_without_information_is_ln_k():
     scores, codes = jnp.full((3, 4, 50), 0.3), jnp.full((2, 4, 50), 1 / 50)
     loss = swapped_prediction(scores, codes, temperature=0.1)
     np.testing.assert_allclose(loss, np.log(50), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"), [(1.0, 2.0585305424), (0.1, 3.0941657060)]
+)
+def test_info_nce_equals_the_reference_value(pair, temperature, expected):
+    with jax.enable_x64(True):
+        loss = info_nce(*map(jnp.asarray, pair), temperature=temperature)
+        np.testing.assert_allclose(loss.mean(), expected, atol=1e-9)
+
+
+def test_info_nces_negatives_are_those_of_all_devices(pair):
+    first, second = (jnp.float32(x).reshape(4, 2, 16) for x in pair)
+    loss = functools.partial(info_nce, temperature=0.1, axis_name="data")
+    over_devices = jax.vmap(loss, axis_name="data")(first, second)
+    alone = info_nce(*map(jnp.float32, pair), temperature=0.1)
+    np.testing.assert_allclose(over_devices.reshape(-1), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"), [(1.0, 0.9866573962), (0.1, 0.0866573962)]
+)
+def test_triplet_equals_the_reference_value(margin, expected):
+    random = np.random.RandomState(0)
+    codes = [1 / (1 + np.exp(-random.randn(8, 16))) for _ in range(3)]
+    with jax.enable_x64(True):
+        codes = [jnp.asarray(code) for code in codes]
+        loss = triplet(*codes, margin=margin)
+        assert loss.shape == (8,)
+        np.testing.assert_allclose(loss.mean(), expected, atol=1e-9)
+
+
+def test_a_negative_beyond_the_margin_costs_nothing():
+    anchor, far = jnp.zeros((2, 3)), jnp.array([[1.0, 1.0, 1.0], [0.5, 0.5, 0.5]])
+    loss = triplet(anchor, anchor, far, margin=0.5)
+    np.testing.assert_allclose(loss, [0.0, 0.25])

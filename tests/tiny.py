@@ -19,7 +19,11 @@ from medssl_jax.views.op import Op
 VARIANTS = ["supervised findings", "segment deep"]
 METHODS = [*resolve.known("medssl_jax.methods"), *VARIANTS]
 SEGMENT = {"classes": 3, "dice": 1.0, "cross_entropy": 1.0, "background": False}
+PATCHES = {"jitter": 0, "standardise": True, "hidden_sizes": (16,)}
 SETTINGS = {
+    "rotation": {"hidden_sizes": ()},
+    "jigsaw": {"orders": 5, "seed": 0, **PATCHES},
+    "relative_patch_location": PATCHES,
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
@@ -63,7 +67,9 @@ def noisy(image):
     return View((Op(lambda key, shape: key, apply),))
 
 
-def views():
+def views(name: str = ""):
+    if name == "rotation":
+        return {"first": noisy(lambda x: x[:, 2:6, 2:6])}
     whole = noisy(lambda x: x)
     return {
         "first": whole,
@@ -80,7 +86,7 @@ def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,
-        views=views(),
+        views=views(kind),
         durations=durations(),
         axis_name=axis_name,
         dtype=jnp.float32,

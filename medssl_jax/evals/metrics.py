@@ -51,6 +51,24 @@ def only_class(scores: Scores) -> int | None:
     return int(called[0]) if len(called) == 1 else None
 
 
+def quadratic_kappa(labels: Classes, predicted: Classes, classes: int) -> float:
+    """Return Cohen's kappa with quadratic weights, of classes that are ordered.
+
+    1 - the mean squared difference of the two, over that of pairs drawn from all of
+    either; NaN where these never differ. The weights are of 0 to classes - 1, also
+    where some of them are absent.
+
+    Source: Cohen 1968, Psychological Bulletin 70:213.
+    """
+    given, called = (np.bincount(x, minlength=classes) for x in (labels, predicted))
+    grade = np.arange(classes)
+    squared = np.square(grade[:, None] - grade[None])
+    by_chance = given @ squared @ called / max(len(labels), 1)
+    if not by_chance:
+        return float("nan")
+    return float(1 - np.square(labels - predicted).sum() / by_chance)
+
+
 def auc(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the area under the ROC curve; NaN where only one class is present.
 

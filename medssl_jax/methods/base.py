@@ -54,6 +54,7 @@ class Method(NamedTuple):
       learnt from; (0, 0) where none are.
     voxels: how many classes, the background included, and overlapping regions, one of
       them 0, are learnt from masks; the views then take an example's `mask`.
+    early: means of the metrics -> what is wrong if they are so in the first epoch.
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
     """
 
@@ -68,6 +69,7 @@ class Method(NamedTuple):
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
     voxels: Voxels = Voxels(0, 0)
+    early: Callable[[Mapping[str, float]], str] = lambda metrics: ""
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
 
 

@@ -40,7 +40,10 @@ def summary(run: Run) -> list[Text]:
     found = run.results.get("collapse", {})
     bad = "pretrained" in found and collapsed(**found)
     said = [Text(run.results["headline"], "bad" if bad else "lead")]
-    if wrong := _last_verdict(run):
+    trained = [line for line in run.metrics or [] if "loss" in line]
+    if early := [line["early"] for line in trained if "early" in line]:
+        said.append(Text(f"At the beginning: {early[-1]}.", "bad"))
+    if trained and (wrong := trained[-1].get("verdict")):
         said.append(Text(f"As training ended: {wrong}.", "bad"))
     return said
 
@@ -198,12 +201,6 @@ SECTIONS = [
     skipped,
     config,
 ]
-
-
-def _last_verdict(run: Run) -> str:
-    """Return what the method found wrong in its last logged metrics."""
-    trained = [line for line in run.metrics or [] if "loss" in line]
-    return trained[-1].get("verdict", "") if trained else ""
 
 
 def _head(title: str, file: str, rows: Rows) -> Table:

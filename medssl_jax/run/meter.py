@@ -133,6 +133,11 @@ class Meter:
         pace = f"{took:.2g} s a step: about {interval} for the {left} others"
         self._logger.say(f"{pace}; {memory.taken()}")
 
+    def _tell(self, verdict: str) -> None:
+        if verdict != self._told:
+            _warn(verdict)
+            self._told = verdict
+
     def _tell_padding(self, batch: Mapping) -> None:
         """Say once that the first such example is mostly padding: it may be a mistake."""
         most = int(np.argmax(batch["padding"]))
@@ -173,11 +178,13 @@ class Meter:
             "clips_per_second": rate,
             "data_wait": self._waited / seconds,
         }
+        if line["epoch"] <= 1 and (early := self._task.method.early(means)):
+            line["early"] = early
+            self._tell(early)
         if verdict := self._task.method.verdict(means):
             line["verdict"] = verdict
-            if done >= _SETTLED * durations.steps and verdict != self._told:
-                _warn(verdict)
-                self._told = verdict
+            if done >= _SETTLED * durations.steps:
+                self._tell(verdict)
         self._logger.log(done, line)
         self._logger.progress(done, loss=means["loss"], clips_per_second=rate)
         self._window, self._waited = [], 0.0

@@ -1,0 +1,68 @@
+"""Patches on a grid of cells, each shaken inside its own."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+from medssl_jax.errors import ConfigError
+
+
+def patches(
+    key: Key[Array, ""],
+    image: Float[Array, "*s c"],
+    *,
+    grid: int,
+    jitter: int,
+    standardise: bool,
+) -> Float[Array, "p *t c"]:
+    """Cut an image into grid ** n cells, and out of each a patch at a random place.
+
+    A cell has s // grid voxels a side, what is over lies half at each border. A patch
+    has `jitter` fewer, which are the gap between neighbours in the mean: edges that go
+    on would tell which ones they are.
+
+    Args:
+      jitter: voxels; the first corner of each patch is drawn among 0 to `jitter` in
+        its cell, for each axis.
+      standardise: bring every patch to mean 0 and deviation 1, each on its own:
+        intensity that drifts through the image would tell where it was. A constant one
+        becomes 0.
+
+    Returns:
+      Patches in the order of their cells, the last axis fastest.
+
+    Raises:
+      ConfigError: if a cell has no more than `jitter` voxels.
+    """
+    *sides, channels = image.shape
+    cells = [side // grid for side in sides]
+    size = [cell - jitter for cell in cells]
+    if min(size) < 1:
+        raise ConfigError(
+            f"method.grid is {grid} and method.jitter {jitter}: cells of an image of "
+            f"{' x '.join(map(str, sides))} have {' x '.join(map(str, cells))} voxels, "
+            "and a patch would have none; make config.data.shape larger"
+        )
+    margin = [
+        (side - grid * cell) // 2 for side, cell in zip(sides, cells, strict=True)
+    ]
+    at = np.array(list(itertools.product(range(grid), repeat=len(sides))))
+    corners = np.int32(margin + at * cells)
+    shaken = corners + jax.random.randint(key, corners.shape, 0, jitter + 1)
+
+    def cut(corner):
+        start = (*corner, jnp.zeros_like(corner[0]))
+        return lax.dynamic_slice(image, start, (*size, channels))
+
+    found = jax.vmap(cut)(shaken)
+    return jax.vmap(_standardised)(found) if standardise else found
+
+
+def _standardised(patch):
+    centred = patch - patch.mean()
+    deviation = jnp.sqrt(jnp.mean(jnp.square(centred)))
+    return centred / jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))

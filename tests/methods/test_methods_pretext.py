@@ -1,0 +1,181 @@
+"""Rotations, permutations and patches against NumPy, and what their tasks make of them."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from reference.layers_numpy import randomised
+
+from medssl_jax.errors import ConfigError
+from medssl_jax.methods import pretext
+from medssl_jax.methods.jigsaw import permutations
+from medssl_jax.methods.patches import patches
+from medssl_jax.methods.rotation import rotate
+from medssl_jax.models.features import Features
+from medssl_jax.models.network import Network
+from medssl_jax.views.compose import View
+
+PUBLISHED = (  # of 0 1 2 3 4 5 6 7 in a cube
+    "01234567 23670145 67452301 45016723 20316475 32107654 13025746 40625173 54761032 "
+    "15370426"
+)
+
+
+def test_the_ten_rotations_are_the_published_ones():
+    cube = jnp.arange(8.0).reshape(2, 2, 2, 1)
+    turned = [rotate(cube, label).ravel().astype(int) for label in range(10)]
+    assert [*map(list, turned)] == [[*map(int, one)] for one in PUBLISHED.split()]
+
+
+def test_an_images_four_rotations_are_numpys_and_keep_channels():
+    image = np.random.default_rng(0).random((5, 5, 2)).astype(np.float32)
+    turned = jax.vmap(rotate, (None, 0))(jnp.asarray(image), jnp.arange(4))
+    for label in range(4):
+        np.testing.assert_array_equal(turned[label], np.rot90(image, label))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3, 1), (4, 5, 1), (4, 1)])
+def test_what_cannot_be_turned_is_refused(shape):
+    with pytest.raises(ConfigError, match=r"config\.views\.first equal"):
+        rotate(jnp.zeros(shape), 1)
+
+
+@pytest.mark.parametrize(("cells", "most", "apart"), [(27, 702, 26), (9, 504, 7)])
+def test_any_two_permutations_are_as_far_apart_as_can_be(cells, most, apart):
+    every = permutations(cells, most, seed=0)
+    np.testing.assert_array_equal(np.sort(every), np.tile(np.arange(cells), (most, 1)))
+    distance = (every[:, None] != every[None]).sum(axis=-1)
+    assert distance[~np.eye(most, dtype=bool)].min() == apart
+    chosen = permutations(cells, 100, seed=1)
+    assert (permutations(cells, 100, seed=1) == chosen).all()
+    assert (permutations(cells, 100, seed=2) != chosen).any()
+    assert {*map(tuple, chosen)} <= {*map(tuple, every)}
+
+
+def test_permutations_that_there_are_not_are_refused():
+    with pytest.raises(ConfigError, match="method.orders is 703; 27 cells have 702"):
+        permutations(27, 703, seed=0)
+    with pytest.raises(ConfigError, match="8 cells have no permutations"):
+        permutations(8, 2, seed=0)
+
+
+def test_patches_lie_in_their_cells_and_are_shaken():
+    image = jnp.arange(11.0 * 14).reshape(11, 14, 1)
+    cut = jax.jit(lambda key: patches(key, image, grid=3, jitter=1, standardise=False))
+    seen = set()
+    for seed in range(30):
+        found = np.asarray(cut(jax.random.key(seed)))[..., 0]
+        assert found.shape == (9, 2, 3)
+        for patch, (row, column) in zip(
+            found, itertools.product(range(3), repeat=2), strict=True
+        ):
+            top, left = divmod(int(patch[0, 0]), 14)
+            expected = np.asarray(image)[top : top + 2, left : left + 3, 0]
+            np.testing.assert_array_equal(patch, expected)
+            # 11 is 1 + 3 * 3 + 1, 14 is 1 + 3 * 4 + 1
+            assert 0 <= top - (1 + 3 * row) <= 1 and 0 <= left - (1 + 4 * column) <= 1
+            seen.add((top - 3 * row, left - 4 * column))
+    assert len(seen) == 4
+
+
+def test_standardised_patches_tell_nothing_of_brightness():
+    ramp = jnp.linspace(0.0, 1.0, 9 * 9).reshape(9, 9, 1).at[:3, :3].set(0.5)
+    cut = patches(jax.random.key(0), ramp, grid=3, jitter=0, standardise=True)
+    np.testing.assert_allclose(cut[0], 0.0)
+    np.testing.assert_allclose(cut[1:].mean(axis=(1, 2, 3)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(cut[1:].std(axis=(1, 2, 3)), 1.0, atol=1e-4)
+
+
+def test_a_grid_without_room_for_patches_is_refused():
+    with pytest.raises(
+        ConfigError, match="method.jitter 2: cells of .* 6 x 9 .* 2 x 3"
+    ):
+        patches(
+            jax.random.key(0), jnp.zeros((6, 9, 1)), grid=3, jitter=2, standardise=False
+        )
+
+
+def unchanged(name, **settings):
+    """Return a method whose backbone is the image itself, and its views."""
+    itself = Network(
+        lambda key, x: {"params": {}, "batch_stats": {}},
+        lambda variables, x, train, keys=None: (
+            Features(x.reshape(len(x), -1), (x,)),
+            {},
+        ),
+    )
+    method = tiny.method(name, None, backbone=itself, **settings)
+    return method
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """Views that change nothing, of an image of which every voxel is its place."""
+    monkeypatch.setattr(tiny, "views", lambda name="": {"first": View(())})
+    return jnp.arange(27.0).reshape(3, 3, 3, 1)
+
+
+def test_jigsaws_label_is_the_order_of_its_patches(numbered):
+    method = unchanged("jigsaw", orders=50, standardise=False)
+    known, labels = permutations(27, 50, seed=0), set()
+    for seed in range(20):
+        views = method.views(jax.random.key(seed), {"image": numbered})
+        order = np.asarray(views["images"]).ravel()
+        np.testing.assert_array_equal(order, known[views["label"]])
+        labels.add(int(views["label"]))
+    assert len(labels) > 10
+
+
+def test_relative_location_pairs_the_middle_with_a_neighbour(numbered):
+    method = unchanged("relative_patch_location", standardise=False)
+    places = set()
+    for seed in range(200):
+        views = method.views(jax.random.key(seed), {"image": numbered})
+        middle, other = np.asarray(views["images"]).ravel().astype(int)
+        assert middle == 13 and other != 13
+        assert views["label"] == (other if other < 13 else other - 1)
+        places.add(int(views["label"]))
+    assert places == {*range(26)}
+
+
+def test_rotations_label_is_its_turn(numbered):
+    method = unchanged("rotation")
+    labels = set()
+    for seed in range(60):
+        views = method.views(jax.random.key(seed), {"image": numbered})
+        turned = rotate(numbered, int(views["label"]))
+        np.testing.assert_array_equal(views["images"][0], turned)
+        labels.add(int(views["label"]))
+    assert labels == {*range(10)}
+
+
+def test_the_loss_is_cross_entropy_of_all_patches_features_in_their_order():
+    method = unchanged("jigsaw", hidden_sizes=())
+    random = np.random.default_rng(0)
+    images = random.random((4, 27, 1, 2, 2, 1), np.float32)
+    label = np.array([0, 4, 2, 2], np.int32)
+    batch = {"image": jnp.asarray(random.random((4, *tiny.SHAPE), np.float32))}
+    params, aux = method.init(jax.random.key(0), batch)
+    params = jax.device_get(randomised(params))
+    views = {"images": jnp.asarray(images), "label": jnp.asarray(label)}
+    loss, (_, metrics) = method.loss(params, aux, views, None, jnp.int32(0))
+    logits = images.reshape(4, -1) @ params["head"]["output"]["kernel"]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -np.log(p[np.arange(4), label])
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["loss_of_guessing"], expected.mean() / np.log(5), rtol=1e-5
+    )
+    right = (logits.argmax(axis=1) == label).mean()
+    np.testing.assert_allclose(metrics["pretext_accuracy"], right)
+
+
+def test_verdicts_tell_guessing_shortcuts_and_collapse():
+    fine = {"pretext_accuracy": 0.5, "loss_of_guessing": 0.7, "spread": 0.4}
+    assert pretext.verdict(fine) == pretext.solved(fine) == ""
+    assert "at chance" in pretext.verdict(fine | {"loss_of_guessing": 0.995})
+    assert "collapsed" in pretext.verdict(fine | {"spread": 0.01})
+    assert "first epoch (99.5%" in pretext.solved(fine | {"pretext_accuracy": 0.995})
