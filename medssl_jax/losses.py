@@ -89,16 +89,25 @@ def info_nce(
 
     Source: CPC, arXiv:1807.03748, eq. 4, with SimCLR's cosines and temperature.
     """
-    anchors, positives = map(_float32_at_least, (anchors, positives))
-    anchors, columns = l2_normalize(anchors), l2_normalize(positives)
-    start = 0
-    if axis_name is not None:
-        columns = lax.all_gather(columns, axis_name, tiled=True)
-        start = lax.axis_index(axis_name) * len(anchors)
-    # as in `_pair_scores`
-    scores = jnp.matmul(anchors, columns.T, precision=lax.Precision.HIGHEST)
-    own = start + jnp.arange(len(anchors))
-    return optax.softmax_cross_entropy_with_integer_labels(scores / temperature, own)
+    scores, own = _anchor_scores(anchors, positives, temperature, axis_name)
+    return optax.softmax_cross_entropy_with_integer_labels(scores, own)
+
+
+def info_nce_and_accuracy(
+    anchors: Float[Array, "b d"],
+    positives: Float[Array, "b d"],
+    *,
+    temperature: float,
+    axis_name: str | None = None,
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    """Return `info_nce`, and whether each anchor's nearest is its positive.
+
+    From one matrix of scores. Chance is 1 in B.
+    """
+    scores, own = _anchor_scores(anchors, positives, temperature, axis_name)
+    found = lax.stop_gradient(scores).argmax(axis=1) == own
+    loss = optax.softmax_cross_entropy_with_integer_labels(scores, own)
+    return loss, found.astype(jnp.float32)
 
 
 def triplet(
@@ -235,6 +244,19 @@ def _over_batch(sums: Float[Array, "b k"], axis_name):
 
 def _float32_at_least(x):
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def _anchor_scores(anchors, positives, temperature, axis_name):
+    """Score this device's b anchors against all B positives; return the own columns."""
+    anchors, positives = map(_float32_at_least, (anchors, positives))
+    anchors, columns = l2_normalize(anchors), l2_normalize(positives)
+    start = 0
+    if axis_name is not None:
+        columns = lax.all_gather(columns, axis_name, tiled=True)
+        start = lax.axis_index(axis_name) * len(anchors)
+    # as in `_pair_scores`
+    scores = jnp.matmul(anchors, columns.T, precision=lax.Precision.HIGHEST)
+    return scores / temperature, start + jnp.arange(len(anchors))
 
 
 def _pair_scores(first, second, temperature, axis_name):

@@ -24,6 +24,17 @@ SETTINGS = {
     "rotation": {"hidden_sizes": ()},
     "jigsaw": {"orders": 5, "seed": 0, **PATCHES},
     "relative_patch_location": PATCHES,
+    "cpc": {
+        "patch": 2,
+        "stride": 2,
+        "standardise": True,
+        "code_size": 8,
+        "context_size": 6,
+        "steps": 1,
+        "temperature": 0.1,
+        "negatives": "images",
+    },
+    "exemplar": {"output_size": 8, "margin": 0.1, "hardest": False},
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
     "supervised": {"classes": 3},
@@ -124,6 +135,7 @@ def batch(seed: int, size: int = 8) -> dict[str, np.ndarray]:
     return {
         "image": random.random((size, *SHAPE), np.float32),
         "label": random.integers(0, 3, size).astype(np.int32),
+        "patient": np.uint32([0, 0, 1, 2, 2, 2, 3, 4])[np.arange(size) % 8],
         "mask": random.integers(0, 3, (size, *SHAPE[:-1]), np.uint8),
     }
 

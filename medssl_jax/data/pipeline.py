@@ -1,6 +1,7 @@
 """Records in the sampler's order become batches: Grain, over worker processes."""
 
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -48,7 +49,8 @@ def train_batches(
     checkpoints keep.
 
     Batches hold what `draw` returns, and `label` (int32) where the source has labels,
-    and `index` (b,), the place in the source. Where the sampler draws pairs, these
+    and `index` (b,), the place in the source, and `patient` (b,), a hash of the patient's
+    name, or of the example's where patients are unknown. Where the sampler draws pairs, these
     are of the first, and `partner` and `partner_index` the image and place of the
     second, which is drawn with a generator of its own.
     """
@@ -135,6 +137,9 @@ def _example(
 ) -> dict[str, np.ndarray]:
     example = draw(source[index], random)
     example["index"] = np.int64(index)
+    known = source.patients
+    patient = source.name(index) if known is None else str(known[index])
+    example["patient"] = np.uint32(zlib.crc32(patient.encode()))
     if source.labels is not None:
         example["label"] = np.int32(source.labels[index])
     return example

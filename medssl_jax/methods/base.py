@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from medssl_jax.errors import ConfigError
 from medssl_jax.models.network import Network
 
 Params = PyTree
@@ -33,7 +34,7 @@ class Method(NamedTuple):
       backbone under "backbone" (`params`, `aux["batch_stats"]`).
     views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1],
       as is its `partner`, if the run's sampler gives one: another image of the same
-      patient. What else its record has is there as `data.draw.Draw` gives it. The step
+      patient; `patient` () is a number that no two patients are likely to share. What else its record has is there as `data.draw.Draw` gives it. The step
       maps it over the batch.
     loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
       this device's examples. Called on every micro-batch. `key` is the same on every
@@ -47,6 +48,7 @@ class Method(NamedTuple):
       probability in each voxel; else None.
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
+    strangers: whether some of these have to be of another patient.
     modalities: names, if a batch's rows have to take turns between them.
     frozen: updates during which the optimizer leaves a part of `params` alone, by its
       name there. Its batch statistics are the method's own: see `train_from`.
@@ -65,6 +67,7 @@ class Method(NamedTuple):
     encoder: Callable[[Params, Aux], PyTree]
     predict: Callable[..., Mapping[str, Array]] | None = None
     in_batch: str = ""
+    strangers: bool = False
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
@@ -122,6 +125,20 @@ def train_from(
         lambda: network.apply(lax.stop_gradient(variables), x, False),
         lambda: network.apply(variables, x, True, keys),
     )
+
+
+def check_negatives(examples: int, axis_name: str | None) -> None:
+    """Refuse a micro-batch, of this many examples on each device, that has but one.
+
+    Raises:
+      ConfigError: naming micro_batch_size.
+    """
+    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    if examples * devices < 2:
+        raise ConfigError(
+            "micro_batch_size is 1: its example has no negatives; use 2 or more, and "
+            "hundreds for a good encoder"
+        )
 
 
 def spread(z: Float[Array, "v b d"], axis_name: str | None) -> Float[Array, ""]:

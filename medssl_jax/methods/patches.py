@@ -62,6 +62,38 @@ def patches(
     return jax.vmap(_standardised)(found) if standardise else found
 
 
+def overlapping(
+    image: Float[Array, "*s c"], *, size: int, stride: int, standardise: bool
+) -> Float[Array, "rows places *t c"]:
+    """Cut patches of `size` voxels a side, `stride` from one to the next.
+
+    What is over lies half at each border.
+
+    Returns:
+      The first axis of the grid, and all others in one, the last one fastest; none
+      where the image is smaller than a patch.
+    """
+    *sides, channels = image.shape
+    counts = [max(0, (side - size) // stride + 1) for side in sides]
+    margin = [
+        (side - size - (count - 1) * stride) // 2
+        for side, count in zip(sides, counts, strict=True)
+    ]
+    at = itertools.product(*map(range, counts))
+    corners = [
+        [m + k * stride for m, k in zip(margin, place, strict=True)] for place in at
+    ]
+    cut = [
+        lax.slice(image, (*low, 0), (*(x + size for x in low), channels))
+        for low in corners
+    ]
+    if not cut:
+        return jnp.zeros((0, 0, *[size] * len(sides), channels), image.dtype)
+    found = jnp.stack(cut)
+    found = jax.vmap(_standardised)(found) if standardise else found
+    return found.reshape(counts[0], -1, *found.shape[1:])
+
+
 def _standardised(patch):
     centred = patch - patch.mean()
     deviation = jnp.sqrt(jnp.mean(jnp.square(centred)))

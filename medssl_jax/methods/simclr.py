@@ -2,10 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 
-from medssl_jax.errors import ConfigError
 from medssl_jax.losses import nt_xent_and_accuracy
 from medssl_jax.methods import base
 from medssl_jax.models import heads
@@ -84,7 +82,7 @@ def simclr(
 
     def loss(params, aux, views, key, update):
         del key, update
-        _check_negatives(len(views["first"]), axis_name)
+        base.check_negatives(len(views["first"]), axis_name)
         # One batch of both views: SimCLR takes batch statistics over the two.
         x = jnp.concatenate([views["first"], views["second"]])
         keys = base.keys_of(views, 2)
@@ -111,12 +109,3 @@ def simclr(
         base.backbone_variables,
         in_batch="negatives",
     )
-
-
-def _check_negatives(examples: int, axis_name: str | None) -> None:
-    devices = 1 if axis_name is None else lax.axis_size(axis_name)
-    if examples * devices < 2:
-        raise ConfigError(
-            "micro_batch_size is 1: its example has no negatives; use 2 or more, and "
-            "hundreds for a good encoder"
-        )

@@ -48,6 +48,11 @@ def linear(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
     return pure(_Linear(output_size, dtype))
 
 
+def gru(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
+    """Map sequences (b, t, d) to (b, t, output_size): what a GRU has read up to each."""
+    return pure(_GRU(output_size, dtype))
+
+
 class _MLP(nn.Module):
     sizes: tuple[int, ...]
     hidden_bias: bool
@@ -82,3 +87,14 @@ class _Linear(nn.Module):
         del train
         x = _dense(self.output_size, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.float32)
+
+
+class _GRU(nn.Module):
+    output_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t d"], train: bool) -> Float[Array, "b t k"]:
+        del train
+        cell = nn.GRUCell(self.output_size, dtype=self.dtype, name="cell")
+        return nn.RNN(cell, name="over")(x.astype(self.dtype)).astype(jnp.float32)

@@ -21,6 +21,11 @@ def check_data(method: Method, rows: Sampler, train: Source) -> None:
             f"data.sampler takes turns between are {has}: give both the same names, in "
             "the order of config.data.sources, and data.sampler 'modalities'"
         )
+    if method.strangers and _are_one(train.patients):
+        raise ConfigError(
+            "config.method compares patients, and all training examples are of one: "
+            "correct the column patient of data.labels, or choose another method"
+        )
     if any(method.learns):
         check_known(train, *method.learns)
     if any(method.voxels):
@@ -37,6 +42,15 @@ def accumulation_warning(method: Method, durations: Durations) -> str:
         "micro-batch only: this is not training with the large batch. Set "
         "micro_batch_size to batch_size, over more devices if need be"
     )
+
+
+def _are_one(patients):
+    """Say whether there is but one; unknown ones are each their own."""
+    if patients is None:
+        return False
+    others = iter(patients)
+    first = next(others)
+    return all(patient == first for patient in others)
 
 
 def _check_masks(method, source):

@@ -246,7 +246,7 @@ def _init(config, make_method, backbone, tx, example):
     if config.init_from:
         model, shape = config.model.to_dict(), example["image"].shape
         given = encoder.initial_variables(config.init_from, model, shape)
-    batch = {"label": np.int32(0), **example}
+    batch = {"label": np.int32(0), "patient": np.uint32(0), **example}
     batch = {name: np.asarray(array)[None] for name, array in batch.items()}
 
     @jax.jit
