@@ -9,13 +9,16 @@ import pytest
 import tiny
 from reference.layers_numpy import randomised
 
+from medssl_jax.data.order.sampler import sampler
+from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import pretext
 from medssl_jax.methods.jigsaw import permutations
-from medssl_jax.methods.patches import patches
+from medssl_jax.methods.patches import overlapping, patches
 from medssl_jax.methods.rotation import rotate
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
+from medssl_jax.run.suitable import check_data
 from medssl_jax.views.compose import View
 
 PUBLISHED = (  # of 0 1 2 3 4 5 6 7 in a cube
@@ -179,3 +182,131 @@ def test_verdicts_tell_guessing_shortcuts_and_collapse():
     assert "at chance" in pretext.verdict(fine | {"loss_of_guessing": 0.995})
     assert "collapsed" in pretext.verdict(fine | {"spread": 0.01})
     assert "first epoch (99.5%" in pretext.solved(fine | {"pretext_accuracy": 0.995})
+
+
+def flat(x):
+    """A backbone without weights: the image as a vector."""
+    return np.asarray(x, np.float64).reshape(len(x), -1)
+
+
+@pytest.mark.parametrize("hardest", [False, True])
+def test_exemplars_negative_is_another_patients_scan(hardest):
+    method = unchanged("exemplar", hardest=hardest, margin=0.02)
+    random = np.random.default_rng(0)
+    views = {
+        name: jnp.asarray(random.random((5, 2, 2, 2, 1), np.float32))
+        for name in ("first", "second")
+    }
+    patient = np.array([7, 7, 3, 9, 3])
+    params, aux = method.init(jax.random.key(0), {"image": views["first"]})
+    params = jax.device_get(randomised(params))
+    given = {**views, "patient": jnp.asarray(patient, jnp.uint32)}
+    loss, (_, metrics) = method.loss(params, aux, given, None, jnp.int32(0))
+
+    layer = params["head"]["output"]
+    anchor, positive = (
+        1 / (1 + np.exp(-(flat(views[name]) @ layer["kernel"] + layer["bias"])))
+        for name in ("first", "second")
+    )
+    expected = []
+    for i in range(5):
+        others = [(i + step) % 5 for step in range(1, 5)]
+        others = [j for j in others if patient[j] != patient[i]]
+        far = [np.square(anchor[i] - anchor[j]).mean() for j in others]
+        chosen = min(far) if hardest else far[0]
+        near = np.square(anchor[i] - positive[i]).mean()
+        expected.append(max(0.0, near - chosen + 0.02))
+    np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-4)
+    assert metrics["active"] == pytest.approx(np.mean(np.array(expected) > 0))
+    right = np.mean(np.array(expected) < 0.02)
+    assert metrics["pretext_accuracy"] == pytest.approx(right)
+
+
+def test_exemplar_of_one_patient_alone_costs_nothing_and_says_so():
+    method = unchanged("exemplar")
+    views = {"first": jnp.ones((3, 2, 2, 2, 1)), "second": jnp.zeros((3, 2, 2, 2, 1))}
+    params, aux = method.init(jax.random.key(0), {"image": views["first"]})
+    views["patient"] = jnp.full(3, 5, jnp.uint32)
+    loss, (_, metrics) = method.loss(params, aux, views, None, jnp.int32(0))
+    assert loss == 0 and metrics["pretext_accuracy"] == 0
+    train = Examples(["a", "b"], dict, patients=["x", "x"])
+    rows = sampler("shuffled", train, batch_size=2, seed=0)
+    with pytest.raises(ConfigError, match="all training examples are of one"):
+        check_data(method, rows, train)
+    check_data(method, rows, Examples(["a", "b"], dict))  # each counts as its own
+
+
+def numpys_gru(x, cell):
+    """Transcribe arXiv:1406.1078, eq. 5 to 8, with the reset behind the matrix."""
+
+    def gate(name, h, x, of_h):
+        out = x @ cell[f"i{name}"]["kernel"] + cell[f"i{name}"]["bias"]
+        return 1 / (1 + np.exp(-(out + of_h)))
+
+    h, found = np.zeros((len(x), cell["hn"]["kernel"].shape[0])), []
+    for step in range(x.shape[1]):
+        now = x[:, step]
+        reset = gate("r", h, now, h @ cell["hr"]["kernel"])
+        update = gate("z", h, now, h @ cell["hz"]["kernel"])
+        of_h = h @ cell["hn"]["kernel"] + cell["hn"]["bias"]
+        new = np.tanh(now @ cell["in"]["kernel"] + cell["in"]["bias"] + reset * of_h)
+        h = (1 - update) * new + update * h
+        found.append(h)
+    return np.stack(found, axis=1)
+
+
+@pytest.mark.parametrize("negatives", ["positions", "images"])
+def test_cpc_predicts_the_rows_below_of_its_own_column(negatives):
+    method = unchanged("cpc", negatives=negatives, steps=2, temperature=0.5)
+    random = np.random.default_rng(0)
+    images = random.random((3, 4, 2, 2, 2, 2, 1), np.float32)  # b, rows, columns
+    batch = {"image": jnp.asarray(random.random((1, 8, 2, 4, 1), np.float32))}
+    params, aux = method.init(jax.random.key(0), batch)
+    params = jax.device_get(randomised(params))
+    views = {"images": jnp.asarray(images)}
+    loss, (_, metrics) = method.loss(params, aux, views, None, jnp.int32(0))
+
+    def linear(x, name):
+        return x @ params[name]["output"]["kernel"] + params[name]["output"]["bias"]
+
+    codes = linear(images.reshape(3, 4, 2, -1).astype(np.float64), "coder")
+    context = np.stack(
+        [numpys_gru(codes[:, :, k], params["reader"]["cell"]) for k in (0, 1)], axis=2
+    )
+    of_steps, right = [], []
+    for step in (1, 2):
+        said, true = linear(context[:, :-step], f"predictor_{step}"), codes[:, step:]
+        losses = []
+        for i, row, column in np.ndindex(said.shape[:3]):
+            if negatives == "images":
+                among, own = true[:, row, column], i
+            else:
+                among = true.reshape(-1, true.shape[-1])
+                own = np.ravel_multi_index((i, row, column), true.shape[:3])
+            p = said[i, row, column]
+            cosine = among @ p / np.linalg.norm(among, axis=1) / np.linalg.norm(p)
+            scores = cosine / 0.5
+            losses.append(np.log(np.exp(scores).sum()) - scores[own])
+            right.append((step, scores.argmax() == own))
+        of_steps.append(np.mean(losses))
+    np.testing.assert_allclose(loss, np.mean(of_steps), rtol=1e-4)
+    each = [np.mean([r for s, r in right if s == step]) for step in (1, 2)]
+    assert metrics["pretext_accuracy"] == pytest.approx(np.mean(each))
+
+
+def test_cpcs_patches_overlap_row_by_row():
+    image = jnp.arange(9.0 * 7).reshape(9, 7, 1)
+    found = overlapping(image, size=4, stride=2, standardise=False)
+    assert found.shape == (3, 2, 4, 4, 1)
+    for row, column in itertools.product(range(3), range(2)):
+        # 9 is 4 + 2 * 2 + 1: nothing over above; 7 is 4 + 2 + 1
+        expected = image[2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+        np.testing.assert_array_equal(found[row, column], expected)
+
+
+def test_too_few_rows_for_cpcs_steps_are_refused():
+    method = unchanged("cpc", steps=3)
+    with pytest.raises(ConfigError, match=r"steps is 3, and patches of 2 voxels, 2"):
+        method.views(jax.random.key(0), {"image": jnp.zeros((6, 4, 4, 1))})
+    with pytest.raises(ConfigError, match="negatives is 'x'; known: positions, images"):
+        unchanged("cpc", negatives="x")
