@@ -36,7 +36,7 @@ from medssl_jax.step.parallel import (
 )
 from medssl_jax.step.state import TrainState, make_train_step, views_fed
 
-_SHOWN = 8  # examples in the report's grid of views
+_SHOWN, _OF_A_KIND = 8, 8  # examples in the report's grid of views, rows of one view
 
 
 class _Run(NamedTuple):
@@ -229,7 +229,8 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
     for name, view in make(shown).items():
         if view.ndim == ndim or name == "mask":  # of classes: without channels
             views[name] = np.asarray(view)
-        if view.ndim == ndim + 1:  # several of one kind
-            each = np.moveaxis(np.asarray(view), 1, 0)
+        if view.ndim > ndim:  # several of one kind, crops or patches: the first of them
+            each = view.reshape(len(view), -1, *view.shape[1 - ndim :])
+            each = np.moveaxis(np.asarray(each[:, :_OF_A_KIND]), 1, 0)
             views |= {f"{name} {i}": one for i, one in enumerate(each, 1)}
     files.write_arrays(this.workdir / "views.npz", {"source": shown["image"], **views})
