@@ -69,7 +69,9 @@ def get_config(variant: str = "rotation") -> ConfigDict:
         published(config, task, ndim)
     else:
         own(config, ndim, source)
-    config.method = method(task, side=config.data.shape[-1])
+    # CPC's grid: 7 patches a side, 3 in the demo
+    patch = config.data.shape[-1] // (4 if source else 2)
+    config.method = method(task, side=config.data.shape[-1], patch=patch)
     config.views = views(task, ndim)
     return config
 
@@ -94,11 +96,10 @@ def shared(ndim: int) -> ConfigDict:
     return config
 
 
-def method(task: str, side: int) -> dict:
-    """Settings of a task on images of `side` voxels."""
+def method(task: str, side: int, patch: int) -> dict:
+    """Settings of a task on images of `side` voxels; `patch` is the side of CPC's."""
     cell = side // 3
     of_patches = dict(jitter=max(1, cell // 14), standardise=True, hidden_sizes=(1024,))
-    size = side // 4
     return (
         dict(name=task)
         | {
@@ -108,12 +109,12 @@ def method(task: str, side: int) -> dict:
             # a margin of 1, as published, is never reached by sigmoid codes
             "exemplar": dict(output_size=1024, margin=0.1, hardest=False),
             "cpc": dict(
-                patch=size,
-                stride=size // 2,
+                patch=patch,
+                stride=patch // 2,
                 standardise=True,
                 code_size=128,
                 context_size=256,
-                steps=3,
+                steps=2,
                 temperature=0.1,
                 negatives="images",
             ),
