@@ -9,14 +9,15 @@ from jax import lax
 from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.ranges import Count, Natural
 
 
 def patches(
     key: Key[Array, ""],
     image: Float[Array, "*s c"],
     *,
-    grid: int,
-    jitter: int,
+    grid: Count,
+    jitter: Natural,
     standardise: bool,
 ) -> Float[Array, "p *t c"]:
     """Cut an image into grid ** n cells, and out of each a patch at a random place.
@@ -63,7 +64,7 @@ def patches(
 
 
 def overlapping(
-    image: Float[Array, "*s c"], *, size: int, stride: int, standardise: bool
+    image: Float[Array, "*s c"], *, size: Count, stride: Count, standardise: bool
 ) -> Float[Array, "rows places *t c"]:
     """Cut patches of `size` voxels a side, `stride` from one to the next.
 

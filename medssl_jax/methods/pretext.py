@@ -13,6 +13,7 @@ from medssl_jax.methods import base
 from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
+from medssl_jax.ranges import Count
 
 _GUESSING, _SOLVED, _COLLAPSED = 0.98, 0.99, 0.02
 
@@ -24,7 +25,7 @@ def pretext(
     *,
     axis_name: str | None,
     dtype: DTypeLike,
-    hidden_sizes: tuple[int, ...],
+    hidden_sizes: tuple[Count, ...],
 ) -> base.Method:
     """Build the classification of what was done to an image, or of where it was.
 
