@@ -1,5 +1,7 @@
 """Targets travel with the image: one place for every field, through every stage."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -206,3 +208,14 @@ def test_targets_that_do_not_suit_the_image_are_named(target, said):
 def test_settings_of_targets_are_checked(settings, said):
     with pytest.raises(ConfigError, match=said):
         Draw(**{"shape": (4, 4, 4), "frames": "all"} | settings)
+
+
+def test_frames_drawn_at_random_are_in_their_order_and_none_twice():
+    volume = np.broadcast_to(np.arange(9.0)[:, None, None, None] / 9, (9, 4, 4, 1))
+    draw, seen = Draw((4, 4, 4), "random"), set()
+    for seed in range(20):
+        clip = draw({"image": volume}, np.random.default_rng(seed))
+        frames = tuple(np.round(clip["image"][:, 0, 0, 0] * 9).astype(int).tolist())
+        assert all(a < b for a, b in itertools.pairwise(frames))
+        seen.add(frames)
+    assert len(seen) > 10
