@@ -104,10 +104,12 @@ def _turn_hue(image: Image, turn: Float[Array, ""]) -> Image:
     value, least = image.max(axis=-1), image.min(axis=-1)
     chroma = value - least
     safe = jnp.where(chroma == 0, 1, chroma)
+    # compared with each other, not with the value: a compiler may compute a channel anew
+    # for each of its readers, and round it otherwise
     sixths = jnp.where(  # of the circle, from red
-        red == value,
+        red >= jnp.maximum(green, blue),
         (green - blue) / safe,
-        jnp.where(green == value, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     # Each channel falls from the value by the chroma times a trapezoid of the hue.
     place = jnp.stack([5 + sixths, 3 + sixths, 1 + sixths], axis=-1) + 6 * turn
