@@ -36,7 +36,8 @@ from medssl_jax.step.parallel import (
 )
 from medssl_jax.step.state import TrainState, make_train_step, views_fed
 
-_SHOWN, _OF_A_KIND = 8, 8  # examples in the report's grid of views, rows of one view
+_SHOWN = 8  # examples in the report's grid of views
+_OF_A_KIND = 8  # crops or patches of an example there
 
 
 class _Run(NamedTuple):

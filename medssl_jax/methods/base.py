@@ -103,6 +103,24 @@ def keys_of(views: Mapping[str, Array], count: int) -> Key[Array, "v b"] | None:
     return split(views[KEYS])
 
 
+def apply_to_each(
+    network: Network,
+    variables: PyTree,
+    images: Float[Array, "b p *t c"],
+    views: Mapping[str, Array],
+) -> tuple[Float[Array, "b p d"], PyTree]:
+    """Train a network of vectors on each of an example's p images.
+
+    Return the vectors and the batch statistics, taken over all of them.
+    """
+    count, each = images.shape[:2]
+    keys = keys_of(views, each)
+    keys = None if keys is None else keys.T.reshape(-1)  # the images' order
+    flat = images.reshape(count * each, *images.shape[2:])
+    features, stats = network.apply(variables, flat, True, keys)
+    return features.reshape(count, each, -1), stats
+
+
 def train_from(
     start: int,
     network: Network,

@@ -122,14 +122,14 @@ def cpc(
         count, rows, places = images.shape[:3]
         if negatives == "images":
             base.check_negatives(count, axis_name)
-        keys = base.keys_of(views, rows * places)
-        features, stats = backbone.apply(
+        features, stats = base.apply_to_each(
+            backbone,
             base.backbone_variables(params, aux),
-            images.reshape(-1, *images.shape[3:]),
-            True,
-            None if keys is None else keys.T.reshape(-1),
+            images.reshape(count, rows * places, *images.shape[3:]),
+            views,
         )
-        codes, _ = coder.apply({"params": params["coder"]}, features, True)
+        flat = features.reshape(-1, features.shape[-1])
+        codes, _ = coder.apply({"params": params["coder"]}, flat, True)
         codes = codes.reshape(count, rows, places, -1)
         down = codes.swapaxes(1, 2).reshape(count * places, rows, -1)
         context, _ = reader.apply({"params": params["reader"]}, down, True)

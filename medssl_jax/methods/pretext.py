@@ -66,19 +66,13 @@ def pretext(
     def loss(params, aux, views, key, update):
         del key, update
         images, label = views["images"], views["label"]
-        count, each = images.shape[:2]
-        keys = base.keys_of(views, each)
-        features, backbone_stats = backbone.apply(
-            base.backbone_variables(params, aux),
-            images.reshape(count * each, *images.shape[2:]),
-            True,
-            None if keys is None else keys.T.reshape(-1),
+        features, backbone_stats = base.apply_to_each(
+            backbone, base.backbone_variables(params, aux), images, views
         )
-        features = features.reshape(count, each, -1)
         number = classes(images.ndim - 3)
         logits, head_stats = head(images.ndim - 3).apply(
             base.variables(params, aux["batch_stats"], "head"),
-            features.reshape(count, -1),
+            features.reshape(len(features), -1),
             True,
         )
         per_example = optax.softmax_cross_entropy_with_integer_labels(logits, label)
