@@ -52,7 +52,7 @@ def cpc(
       axis_name: devices over which negatives and batch statistics are taken.
       dtype: of the heads' computation.
       patch, stride: sides of a patch, and from one to the next; voxels.
-      standardise: as `patches` takes it.
+      standardise: as `shaken` takes it.
       code_size, context_size: widths of a patch's code and of the GRU.
       steps: rows ahead; fewer than there are rows.
       temperature: divides cosines in the loss.

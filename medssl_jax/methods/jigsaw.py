@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
-from medssl_jax.methods.patches import patches
-from medssl_jax.methods.pretext import pretext
+from medssl_jax.methods.patches import shaken
+from medssl_jax.methods.pretext import classification
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Natural
@@ -43,11 +43,11 @@ def jigsaw(
       axis_name: devices over which batch statistics are taken.
       dtype: of the head's computation.
       orders: how many permutations there are to tell apart, `permutations` of `seed`.
-      jitter, standardise: as `patches` takes them.
+      jitter, standardise: as `shaken` takes them.
       hidden_sizes: of layers between the patches' features and the orders.
 
     Raises:
-      ConfigError: from `views`, as `patches` and `permutations`.
+      ConfigError: from `views`, as `shaken` and `permutations`.
 
     Source: Taleb et al. 2020, arXiv:2006.03829, section 3.2; in 2D arXiv:1603.09246.
     """
@@ -59,12 +59,12 @@ def jigsaw(
         cells = _GRID ** (image.ndim - 1)
         known = jnp.asarray(permutations(cells, orders, seed))
         label = jax.random.randint(order_key, (), 0, orders)
-        cut = patches(
+        cut = shaken(
             patch_key, image, grid=_GRID, jitter=jitter, standardise=standardise
         )
         return {"images": cut[known[label]], "label": label}
 
-    return pretext(
+    return classification(
         backbone,
         make,
         lambda ndim: orders,

@@ -12,7 +12,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.ranges import Count, Natural
 
 
-def patches(
+def shaken(
     key: Key[Array, ""],
     image: Float[Array, "*s c"],
     *,

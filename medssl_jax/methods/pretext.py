@@ -18,7 +18,7 @@ from medssl_jax.ranges import Count
 _GUESSING, _SOLVED, _COLLAPSED = 0.98, 0.99, 0.02
 
 
-def pretext(
+def classification(
     backbone: Network,
     make: Callable[..., Mapping[str, Array]],
     classes: Callable[[int], int],

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from medssl_jax.methods import base
-from medssl_jax.methods.patches import patches
-from medssl_jax.methods.pretext import pretext
+from medssl_jax.methods.patches import shaken
+from medssl_jax.methods.pretext import classification
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Natural
@@ -37,12 +37,12 @@ def relative_patch_location(
       durations: unused; every method is told the length of its run.
       axis_name: devices over which batch statistics are taken.
       dtype: of the head's computation.
-      jitter, standardise: as `patches` takes them.
+      jitter, standardise: as `shaken` takes them.
       hidden_sizes: of layers between the two patches' features and the places. Without
         one, what each patch says of the place is added up, and never compared.
 
     Raises:
-      ConfigError: from `views`, as `patches`.
+      ConfigError: from `views`, as `shaken`.
 
     Source: Taleb et al. 2020, arXiv:2006.03829, section 3.2; in 2D arXiv:1505.05192.
     """
@@ -52,7 +52,7 @@ def relative_patch_location(
         view_key, patch_key, label_key = jax.random.split(key, 3)
         image = views["first"](view_key, example["image"])
         label = jax.random.randint(label_key, (), 0, _neighbours(image.ndim - 1))
-        cut = patches(
+        cut = shaken(
             patch_key, image, grid=_GRID, jitter=jitter, standardise=standardise
         )
         middle = len(cut) // 2
@@ -60,7 +60,7 @@ def relative_patch_location(
         other = jnp.where(label >= middle, label + 1, label)
         return {"images": cut[jnp.stack([jnp.int32(middle), other])], "label": label}
 
-    return pretext(
+    return classification(
         backbone,
         make,
         _neighbours,

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
-from medssl_jax.methods.pretext import pretext
+from medssl_jax.methods.pretext import classification
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count
@@ -51,7 +51,7 @@ def rotation(
         label = jax.random.randint(label_key, (), 0, _classes(image.ndim - 1))
         return {"images": rotate(image, label)[None], "label": label}
 
-    return pretext(
+    return classification(
         backbone,
         make,
         _classes,

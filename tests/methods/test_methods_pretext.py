@@ -14,7 +14,7 @@ from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import pretext
 from medssl_jax.methods.jigsaw import permutations
-from medssl_jax.methods.patches import overlapping, patches
+from medssl_jax.methods.patches import overlapping, shaken
 from medssl_jax.methods.rotation import rotate
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
@@ -67,7 +67,7 @@ def test_permutations_that_there_are_not_are_refused():
 
 def test_patches_lie_in_their_cells_and_are_shaken():
     image = jnp.arange(11.0 * 14).reshape(11, 14, 1)
-    cut = jax.jit(lambda key: patches(key, image, grid=3, jitter=1, standardise=False))
+    cut = jax.jit(lambda key: shaken(key, image, grid=3, jitter=1, standardise=False))
     seen = set()
     for seed in range(30):
         found = np.asarray(cut(jax.random.key(seed)))[..., 0]
@@ -86,7 +86,7 @@ def test_patches_lie_in_their_cells_and_are_shaken():
 
 def test_standardised_patches_tell_nothing_of_brightness():
     ramp = jnp.linspace(0.0, 1.0, 9 * 9).reshape(9, 9, 1).at[:3, :3].set(0.5)
-    cut = patches(jax.random.key(0), ramp, grid=3, jitter=0, standardise=True)
+    cut = shaken(jax.random.key(0), ramp, grid=3, jitter=0, standardise=True)
     np.testing.assert_allclose(cut[0], 0.0)
     np.testing.assert_allclose(cut[1:].mean(axis=(1, 2, 3)), 0.0, atol=1e-5)
     np.testing.assert_allclose(cut[1:].std(axis=(1, 2, 3)), 1.0, atol=1e-4)
@@ -96,7 +96,7 @@ def test_a_grid_without_room_for_patches_is_refused():
     with pytest.raises(
         ConfigError, match="method.jitter 2: cells of .* 6 x 9 .* 2 x 3"
     ):
-        patches(
+        shaken(
             jax.random.key(0), jnp.zeros((6, 9, 1)), grid=3, jitter=2, standardise=False
         )
 
