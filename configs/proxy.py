@@ -10,8 +10,8 @@ the same on images. After a colon comes what it learns from:
 demo       phantom knees (volumes 32^3, or slices), minutes on two CPU cores; the default.
 published  Taleb et al. 2020: 128^3 of the decathlon's layout, a 3D U-Net, Adam 1e-4, 1000
            epochs, batches of 8 (jigsaw), 32 (relative patch location, CPC), 4 (rotation) and
-           2 (exemplar). In 2D a folder of fundus images at 224, on a U-Net's encoder: the
-           published DenseNet-121 is not here yet. Not yet run: the data is not to be had.
+           2 (exemplar). In 2D a folder of fundus images in colour at 224, on DenseNet-121.
+           Not yet run: the data is not to be had.
 nifti, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
            one's own, batches of 32, 200 epochs.
 
@@ -179,7 +179,15 @@ def published(config: ConfigDict, task: str, ndim: int) -> None:
         workers=8,
     )
     if ndim == 2:
-        config.data.resize = (224, 224)
+        config.data.update(resize=(224, 224), channels="rgb")
+        config.model = dict(
+            name="densenet",
+            ndim=2,
+            blocks=(6, 12, 24, 16),
+            initial_features=64,
+            growth=32,
+            stem="imagenet",
+        )
     config.train_epochs = 1000.0
     config.schedule = dict(name="cosine", peak=1e-4, scaling="none", warmup_epochs=0.0)
     config.batch_size = config.micro_batch_size = PUBLISHED_BATCH[task]

@@ -1,5 +1,7 @@
-"""Published PyTorch weights become variables of our ResNets."""
+"""Published PyTorch weights become variables of our ResNets and DenseNets."""
 
+import functools
+import re
 from collections.abc import Mapping
 
 import jax
@@ -21,11 +23,11 @@ _LEAVES = {
 def from_torchvision(
     tensors: Mapping[str, np.ndarray], like: PyTree, *, sum_channels: bool
 ) -> PyTree:
-    """Return the variables of `resnet` that torchvision's tensors are.
+    """Return the variables of `resnet` or `densenet` that torchvision's tensors are.
 
     Args:
-      tensors: state dict of torchvision's `resnet` or `video.resnet` (r3d_18), as
-        `safetensors.numpy.load_file` gives it; the head (fc) is left out.
+      tensors: state dict of torchvision's `resnet`, `video.resnet` (r3d_18) or
+        `densenet`, as `safetensors.numpy.load_file` gives it; the head is left out.
       like: what `init` gives, or its shapes; only names and shapes are used.
       sum_channels: sum the stem over its input channels, so that a grey image gives
         what the same image gave in all three of RGB.
@@ -35,11 +37,11 @@ def from_torchvision(
 
     torch's running variance is n / (n - 1) times ours; it is kept as it is.
     """
-    video = "stem.0.weight" in tensors
+    tensors = {_renamed(name): array for name, array in tensors.items()}
+    stem, name_of = _naming(tensors)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    names = [_torch_name([key.key for key in path], video) for path, _ in leaves]
+    names = [name_of([key.key for key in path]) for path, _ in leaves]
     _check_names(names, tensors)
-    stem = "stem.0.weight" if video else "conv1.weight"
     arrays = []
     for name, (_, leaf) in zip(names, leaves, strict=True):
         array = tensors[name]
@@ -50,13 +52,36 @@ def from_torchvision(
         if array.shape != leaf.shape:
             raise UserError(
                 f"tensor {name} gives {array.shape}, the network has {leaf.shape}; "
-                "use the ndim, layers, block, width and channels of the weights"
+                "use the model settings (layers, width, growth, ...) and channels of the weights"
             )
         arrays.append(jnp.asarray(array, jnp.float32))
     return jax.tree.unflatten(structure, arrays)
 
 
-def _torch_name(path, video):
+def _renamed(name):
+    """Return denselayer1.norm1 for denselayer1.norm.1, as the released files have it."""
+    return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name)
+
+
+def _naming(tensors):
+    """Return the name of the stem's kernel, and path -> name of any variable's."""
+    if "features.conv0.weight" in tensors:
+        return "features.conv0.weight", _of_densenet
+    if "stem.0.weight" in tensors:
+        return "stem.0.weight", functools.partial(_of_resnet, video=True)
+    return "conv1.weight", functools.partial(_of_resnet, video=False)
+
+
+def _of_densenet(path):
+    """Return features.denseblock1.denselayer2.conv1.weight for our names of it."""
+    _, *layer, last = path
+    name = ".".join(layer).replace("_", ".")
+    if layer[0] == "stem":
+        name = "norm0" if layer[-1] == "norm" else "conv0"
+    return f"features.{name}.{_LEAVES[last]}"
+
+
+def _of_resnet(path, video):
     """Return layer2.0.conv1.weight for params, layer2_0, conv1, kernel, and so on."""
     _, *layer, last = path
     norm = layer[-1] == "norm"
@@ -73,7 +98,8 @@ def _check_names(names, tensors):
     known = {
         name
         for name in tensors
-        if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+        if not name.startswith(("fc.", "classifier."))
+        and not name.endswith("num_batches_tracked")
     }
     missing, unknown = sorted(set(names) - known), sorted(known - set(names))
     if missing or unknown:

@@ -93,7 +93,7 @@ class _InPlaneDenseNet(nn.Module):
         for i, units in enumerate(self.blocks):
             if i > 0:
                 maps.append(x)
-                x = _halve(x, (depth(i - 1, 2), 2, 2)[-self.ndim :])
+                x = halve(x, (depth(i - 1, 2), 2, 2)[-self.ndim :])
             for j in range(units):
                 name = f"block{i + 1}_{j}"
                 new = unit(x, self.growth, (depth(i, 3), 3, 3), name)
@@ -104,9 +104,7 @@ class _InPlaneDenseNet(nn.Module):
         return Features(vector, (*maps, x))
 
 
-def _halve(
-    x: Float[Array, "b *s c"], window: tuple[int, ...]
-) -> Float[Array, "b *t c"]:
+def halve(x: Float[Array, "b *s c"], window: tuple[int, ...]) -> Float[Array, "b *t c"]:
     """Average over windows that do not overlap; what is left of an odd axis is cut."""
     # an axis of one voxel stays: there is no smaller image
     window = tuple(map(min, window, x.shape[1:-1]))

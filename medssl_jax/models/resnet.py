@@ -12,6 +12,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.stem import check_known, stemmed
 from medssl_jax.models.stochastic_depth import branch_kept, rates
 from medssl_jax.ranges import Count, Decay, Ndim
 
@@ -39,8 +40,7 @@ def resnet(
       block: "basic" (two 3-wide convolutions) or "bottleneck" (1, 3, 1; the stride is
         on the middle one, "v1.5").
       width: channels of the first stage; 64 is the published one, 128 SimCLR's 2x.
-      stem: "r3d" (3x7x7, stride 1x2x2 in 3D, 7x7 / 2 in 2D, no pooling), "imagenet"
-        (7 / 2 and max pooling 3 / 2 on all axes), "small" (3 / 1, no pooling).
+      stem: "r3d", "imagenet" or "small", see `stem.stemmed`.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
       recompute: keep of a block only its input, and compute it anew for the gradient.
@@ -53,11 +53,11 @@ def resnet(
     Source: arXiv:1512.03385; r3d_18 (3D, layers 2-2-2-2, "basic", 64, "r3d") is
     arXiv:1711.11248.
     """
-    for field, name, known in (("block", block, _BLOCKS), ("stem", stem, _STEMS)):
-        if name not in known:
-            raise ConfigError(
-                f"config.model.{field}: unknown {field} {name!r}; known: {', '.join(known)}"
-            )
+    if block not in _BLOCKS:
+        raise ConfigError(
+            f"config.model.block: unknown block {block!r}; known: {', '.join(_BLOCKS)}"
+        )
+    check_known(stem)
     shape = (ndim, tuple(layers), block, width, stem)
     of_blocks = rates(drop_path, sum(layers))
     module = _ResNet(*shape, dtype, axis_name, recompute, of_blocks)
@@ -68,13 +68,6 @@ def resnet(
 _BLOCKS = {
     "basic": ((3, 1, True), (3, 1, False)),
     "bottleneck": ((1, 1, False), (3, 1, True), (1, 4, False)),
-}
-
-# (kernel size, stride, max pooling); the last ndim entries are used
-_STEMS = {
-    "r3d": ((3, 7, 7), (1, 2, 2), False),
-    "imagenet": ((7, 7, 7), (2, 2, 2), True),
-    "small": ((3, 3, 3), (1, 1, 1), False),
 }
 
 
@@ -96,14 +89,8 @@ class _ResNet(nn.Module):
         train: bool,
         keys: Key[Array, " b"] | None = None,
     ) -> Features:
-        size, strides, pool = _STEMS[self.stem]
-        size, strides = size[-self.ndim :], strides[-self.ndim :]
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
-        x = nn.relu(ConvNorm(self.width, size, strides, **parts, name="stem")(x, train))
-        maps = [x] if pool else []
-        if pool:
-            window, padding = (3,) * self.ndim, ((1, 1),) * self.ndim
-            x = nn.max_pool(x, window, (2,) * self.ndim, padding)
+        x, maps = stemmed(x, train, kind=self.stem, features=self.width, **parts)
         block = nn.remat(_Block, static_argnums=(2,)) if self.recompute else _Block
         numbers = itertools.count()
         for i, count in enumerate(self.layers):

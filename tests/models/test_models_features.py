@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
+from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
 from medssl_jax.models.in_plane_densenet import in_plane_densenet
 from medssl_jax.models.network import Network
@@ -66,8 +67,26 @@ CT = {"blocks": (1, 2, 3, 3, 3), "initial_features": 16, "growth": 7, "features"
                 (10, 14, 12, 512),
             ],
         ),
+        # arXiv:1608.06993, table 1, DenseNet-121: 112 to 7, and the blocks' channels
+        (
+            densenet(
+                ndim=2,
+                blocks=(6, 12, 24, 16),
+                initial_features=64,
+                growth=32,
+                stem="imagenet",
+            ),
+            (224, 224),
+            [
+                (112, 112, 64),
+                (56, 56, 256),
+                (28, 28, 512),
+                (14, 14, 1024),
+                (7, 7, 1024),
+            ],
+        ),
     ],
-    ids=["resnet2d", "r3d", "unet", "in-plane"],
+    ids=["resnet2d", "r3d", "unet", "in-plane", "densenet121"],
 )
 def test_maps_are_the_published_pyramid_finest_first(backbone, image, maps):
     image = jax.ShapeDtypeStruct((1, *image, 1), jnp.float32)
@@ -84,8 +103,9 @@ def test_maps_are_the_published_pyramid_finest_first(backbone, image, maps):
     [
         resnet(ndim=2, layers=(1, 1), block="basic", width=4, stem="imagenet"),
         unet(ndim=2, width=4, levels=2),
+        densenet(ndim=2, blocks=(1, 1), initial_features=4, growth=2, stem="small"),
     ],
-    ids=["resnet", "unet"],
+    ids=["resnet", "unet", "densenet"],
 )
 def test_the_vector_is_the_mean_of_the_coarsest_map(backbone):
     x = np.random.default_rng(0).random((2, 9, 8, 1), np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax._src.ad_checkpoint import saved_residuals
 
+from medssl_jax.models.densenet import densenet
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.unet import unet
 
@@ -22,6 +23,9 @@ BACKBONES = {
         drop_path=0.5,
     ),
     "unet": functools.partial(unet, ndim=2, width=4, levels=2),
+    "densenet": functools.partial(
+        densenet, ndim=2, blocks=(2,), initial_features=4, growth=4, stem="small"
+    ),
 }
 
 

@@ -1,11 +1,12 @@
-"""Writes torch_r3d18.npz, torch_resnet2d.npz and torch_unet.npz, of tiny networks.
+"""Writes torch_r3d18.npz, torch_resnet2d.npz, torch_unet.npz and torch_densenet.npz.
 
-    pip install -e '.[bench]' && python tests/reference/torch_networks.py
+    pip install -e '.[bench]' torchvision && python tests/reference/torch_networks.py
 
-Each holds a state dict ("tensors/..."), under torchvision's names if it is of a ResNet,
-an input, and the features (a U-Net's logits, channels second) in eval and train mode,
-and in the latter the gradient of sum(sin(features)) for the input.
-The 3D networks are benchmarks/peers/'s; the 2D one is below.
+Each is of a tiny network and holds a state dict ("tensors/..."), under torchvision's
+names unless it is of a U-Net, an input, and the features (a U-Net's logits, channels
+second) in eval and train mode, and in the latter the gradient of sum(sin(features)) for
+the input. The 3D networks are benchmarks/peers/'s, the DenseNet is torchvision's; the 2D
+ResNet is below.
 """
 
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torchvision.models import DenseNet
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parents[1] / "benchmarks"))
@@ -95,3 +97,9 @@ if __name__ == "__main__":
     model = UNet(width=2, levels=3, channels=2, outputs=3)
     logits = record(model, torch.randn(2, 2, 5, 12, 7))
     np.savez_compressed(HERE / "torch_unet.npz", **logits)
+    dense = DenseNet(
+        growth_rate=3, block_config=(2, 1), num_init_features=4, num_classes=1
+    )
+    dense.classifier = nn.Identity()
+    images = record(dense, torch.randn(3, 3, 25, 30))
+    np.savez_compressed(HERE / "torch_densenet.npz", **images)
