@@ -11,7 +11,8 @@ chexpert  the published protocol on frontal radiographs as the release lies on d
 images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
           one's own: data.labels is a CSV path,label,patient, or with a column for each
           finding path,edema,effusion,patient; then --config.method.classes=0
-          --config.method.findings=2.
+          --config.method.findings=2. Grades, whose order counts, are --config.method.classes=5
+          --config.method.ordered=True; they are judged by kappa with quadratic weights.
 
 The paper chooses on validation schedule.peak of 10 ** -3.5, -3, ... -0.5 (seven) and
 optimizer.weight_decay of 0, 1e-5, 1e-4, 1e-3, and trains the chosen ten times.
@@ -61,7 +62,14 @@ def published(variant: str) -> ConfigDict:
     config.train_epochs = 30_000 * 256 / 137_500
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=2)
-    config.method = dict(name="supervised", classes=2, findings=0, frozen_epochs=0.0)
+    config.method = dict(
+        name="supervised",
+        classes=2,
+        findings=0,
+        ordered=False,
+        ordinal_head=False,
+        frozen_epochs=0.0,
+    )
     config.model = dict(
         name="resnet",
         ndim=2,

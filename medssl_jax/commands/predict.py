@@ -17,7 +17,7 @@ from medssl_jax.evals.base import apply_to_all
 from medssl_jax.evals.predictions import write_predictions
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
-from medssl_jax.saved.predictor import Predictor, load_predictor
+from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -60,5 +60,11 @@ def _probabilities(predictor, source, path, config) -> None:
         predictor.host.draw,
         config.batch_size,
     )
-    write_predictions(path, source, np.asarray(p), predictor.spec["label_names"])
+    write_predictions(
+        path,
+        source,
+        np.asarray(p),
+        predictor.spec["label_names"],
+        ordered=method_of(predictor.spec).ordered,
+    )
     print(f"{len(source)} predictions: {path}")

@@ -1,9 +1,10 @@
 """What a fine-tuned classifier is worth: validation while it trains, then the test."""
 
+import functools
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss
+from sklearn.metrics import confusion_matrix, log_loss
 
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
@@ -11,7 +12,7 @@ from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
 from medssl_jax.evals.label_checks import check_classes, check_findings, unscored
-from medssl_jax.evals.metrics import binary_scores, metrics, only_class
+from medssl_jax.evals.metrics import binary_scores, metrics, only_class, predicted
 from medssl_jax.evals.predictions import write_predictions
 
 
@@ -20,9 +21,10 @@ def classify(context: Context) -> Evaluator:
 
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
     "lowest validation accuracy", which can only mean this), and the test sees it once.
-    Its classes or findings are those of the method. A context without the role "train",
-    of a classifier that is only tested, has no validation. A class or finding that the
-    test cannot score is told before training.
+    Its classes or findings are those of the method; of ordered classes, grades, kappa
+    with quadratic weights comes first, and a table counts which was taken for which. A
+    context without the role "train", of a classifier that is only tested, has no
+    validation. A class or finding that the test cannot score is told before training.
 
     Raises:
       ConfigError: if the method tells no classes; if there are no labelled examples for
@@ -49,7 +51,10 @@ def classify(context: Context) -> Evaluator:
         validation, results = of_findings.validation, of_findings.results
     else:
         check_classes(sources, classes)
-        validation, results = _validation, _results
+        ordered = context.method.ordered
+        validation, results = (
+            functools.partial(tell, ordered=ordered) for tell in (_validation, _results)
+        )
 
     def probabilities(role, params, aux):
         return apply_to_all(
@@ -65,17 +70,21 @@ def classify(context: Context) -> Evaluator:
 
     def final(params, aux):
         p = probabilities("test", params, aux)
-        write_predictions(context.workdir / "predictions.csv", sources["test"], p)
+        path = context.workdir / "predictions.csv"
+        write_predictions(path, sources["test"], p, ordered=context.method.ordered)
         return results(sources["test"], p, context.seed)
 
-    return Evaluator(during, final, unscored(sources["test"], classes))
+    lacking = unscored(sources["test"], classes, ordered=context.method.ordered)
+    return Evaluator(during, final, lacking)
 
 
-def _validation(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
+def _validation(
+    labels: np.ndarray, p: np.ndarray, *, ordered: bool
+) -> dict[str, float]:
     scores = binary_scores(p)
     found = {
         f"validation_{name}": metric(labels, scores)
-        for name, metric in metrics(scores).items()
+        for name, metric in metrics(scores, ordered=ordered).items()
     }
     exact = p.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to 1 - 1e-7
@@ -83,15 +92,18 @@ def _validation(labels: np.ndarray, p: np.ndarray) -> dict[str, float]:
     return {"validation_loss": loss, **found}
 
 
-def _results(source: Source, p: np.ndarray, seed: int) -> dict[str, Any]:
+def _results(
+    source: Source, p: np.ndarray, seed: int, *, ordered: bool
+) -> dict[str, Any]:
     labels, scores = np.asarray(source.labels), binary_scores(p)
     drawn = {"groups": source.patients, "seed": seed}
     found = {
         name: interval(metric, labels, scores, **drawn)
-        for name, metric in metrics(scores).items()
+        for name, metric in metrics(scores, ordered=ordered).items()
     }
     binary = scores.ndim == 1
-    meant = "" if binary else " Accuracy: the first guess (top-1). AUC: mean over "
+    meant = " Kappa: of the first guess, with quadratic weights." if ordered else ""
+    meant += "" if binary else " Accuracy: the first guess (top-1). AUC: mean over "
     meant += "" if binary else f"{p.shape[1]} classes, each against the rest."
     if lacking := sorted(set(range(p.shape[1])) - set(labels.tolist())):
         meant += f" AUC is not known: no test example is of class {lacking[0]}."
@@ -105,10 +117,23 @@ def _results(source: Source, p: np.ndarray, seed: int) -> dict[str, Any]:
         "rows": [[name, value.text()] for name, value in found.items()],
     }
     roc = {"name": "test", "labels": labels.tolist(), "scores": scores.tolist()}
+    told = [name for name in ("kappa", "AUC", "accuracy") if name in found]
+    said = ", ".join(f"{name} {found[name].text()}" for name in told)
     return {
-        "headline": f"Test AUC {found['AUC'].text()}, "
-        f"accuracy {found['accuracy'].text()}.",
-        "tables": [table],
+        "headline": f"Test {said}.",
+        "tables": [table, *([_confused(labels, scores)] if ordered else [])],
         "roc": [roc] if binary else [],
         "values": {name: value._asdict() for name, value in found.items()},
+    }
+
+
+def _confused(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """Lay out true grades against first guesses."""
+    grades = range(scores.shape[1])
+    counts = confusion_matrix(labels, predicted(scores), labels=grades)
+    return {
+        "title": "Grades",
+        "note": "Test examples of each true grade, by the grade that they were given.",
+        "columns": ["true grade", *(f"given {grade}" for grade in grades)],
+        "rows": [[str(k), *row] for k, row in enumerate(counts.tolist())],
     }

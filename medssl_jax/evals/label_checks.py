@@ -99,12 +99,16 @@ def check_findings(sources: Mapping[str, Source], findings: int) -> None:
             _check_both(role, np.asarray(source.labels), list(source.label_names))
 
 
-def unscored(test: Source, classes: int) -> tuple[str, ...]:
-    """Say which AUC the test cannot tell: of classes, or of findings where these are 0."""
+def unscored(test: Source, classes: int, *, ordered: bool = False) -> tuple[str, ...]:
+    """Say which AUC the test cannot tell: of classes, or of findings where these are 0.
+
+    Kappa, of classes that are `ordered`, needs no example of each.
+    """
     labels = np.asarray(test.labels)
     if classes:
         missing = _missing(labels, classes)
-        text = f"test has no example of class {_listed(missing)}, so it has no AUC"
+        told = "kappa, but no AUC" if ordered else "no AUC"
+        text = f"test has no example of class {_listed(missing)}, so it has {told}"
     else:
         known = scorable(labels)
         missing = [name for j, name in enumerate(test.label_names) if j not in known]

@@ -29,17 +29,17 @@ THRESHOLD = 0.5
 
 def accuracy(labels: Classes, scores: Scores) -> float:
     """Return the share of examples whose predicted class is the true one."""
-    return _mean(_predicted(scores) == labels)
+    return _mean(predicted(scores) == labels)
 
 
 def sensitivity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the share of class 1 that is found; NaN without class 1."""
-    return _mean(_predicted(scores)[labels == 1] == 1)
+    return _mean(predicted(scores)[labels == 1] == 1)
 
 
 def specificity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     """Return the share of class 0 that is left alone; NaN without class 0."""
-    return _mean(_predicted(scores)[labels == 0] == 0)
+    return _mean(predicted(scores)[labels == 0] == 0)
 
 
 def only_class(scores: Scores) -> int | None:
@@ -47,7 +47,7 @@ def only_class(scores: Scores) -> int | None:
 
     Sensitivity and specificity are then 0 and 1, or the reverse, whatever the AUC is.
     """
-    called = np.unique(_predicted(scores))
+    called = np.unique(predicted(scores))
     return int(called[0]) if len(called) == 1 else None
 
 
@@ -134,14 +134,15 @@ def masked_log_loss(labels: Findings, scores: Float[np.ndarray, "n findings"]) -
     return float(np.where(labels == UNLABELLED, 0, -np.log(right)).mean())
 
 
-def metrics(scores: Scores) -> Mapping[str, Metric]:
+def metrics(scores: Scores, *, ordered: bool = False) -> Mapping[str, Metric]:
     """Return the metrics of classes that fit scores of this shape, by name.
 
     Of three classes and more, accuracy is that of the first guess (top-1), and AUC the
-    mean over classes.
+    mean over classes. Where they are ordered, kappa of the first guess comes first.
     """
     if scores.ndim == 2:
-        return {"accuracy": accuracy, "AUC": macro_auc}
+        graded = {"kappa": _kappa_of_guess} if ordered else {}
+        return {**graded, "accuracy": accuracy, "AUC": macro_auc}
     return {
         "accuracy": accuracy,
         "AUC": auc,
@@ -150,15 +151,20 @@ def metrics(scores: Scores) -> Mapping[str, Metric]:
     }
 
 
+def predicted(scores: Scores) -> Int[np.ndarray, "n"]:
+    """Return the first guess: the likeliest class, of two the one at `THRESHOLD`."""
+    if scores.ndim == 2:
+        return scores.argmax(axis=1)
+    return (scores >= THRESHOLD).astype(np.int64)
+
+
 def binary_scores(probabilities: Float[np.ndarray, "n classes"]) -> Scores:
     """Return the probability of class 1 where there are two classes, else all."""
     return probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
 
 
-def _predicted(scores: Scores) -> Int[np.ndarray, "n"]:
-    if scores.ndim == 2:
-        return scores.argmax(axis=1)
-    return (scores >= THRESHOLD).astype(np.int64)
+def _kappa_of_guess(labels: Classes, scores: Float[np.ndarray, "n classes"]) -> float:
+    return quadratic_kappa(labels, predicted(scores), scores.shape[1])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -15,20 +15,25 @@ def write_predictions(
     source: Source,
     p: Float[np.ndarray, "n k"],
     findings: Sequence[str] | None = None,
+    *,
+    ordered: bool = False,
 ) -> None:
     """Write a CSV with a row per example: name, patient, labels, probabilities.
 
-    Of classes `label` and one probability for each; of findings `label_NAME` (empty
+    Of classes `label` and one probability for each, of ordered ones `grade` in its
+    place, so that whoever reads the file knows; of findings `label_NAME` (empty
     where unknown) and `probability_NAME` for each. Without labels, or with those of
     other findings than the probabilities', there are no labels in it.
 
     Args:
       findings: names of the probabilities', where they are findings; None is as the
         source has them.
+      ordered: whether classes are grades.
     """
     patients = source.patients or [""] * len(source)
     names = source.label_names if findings is None else findings
-    known, scored = ["label"], [f"probability_{k}" for k in range(p.shape[1])]
+    known = ["grade" if ordered else "label"]
+    scored = [f"probability_{k}" for k in range(p.shape[1])]
     if names:
         known = [f"label_{name}" for name in names]
         scored = [f"probability_{name}" for name in names]

@@ -54,6 +54,7 @@ class Method(NamedTuple):
       name there. Its batch statistics are the method's own: see `train_from`.
     learns: how many classes and findings, one of them 0, where labels of examples are
       learnt from; (0, 0) where none are.
+    ordered: whether the classes are grades, in the order of their numbers.
     voxels: how many classes, the background included, and overlapping regions, one of
       them 0, are learnt from masks; the views then take an example's `mask`.
     early: means of the metrics -> what is wrong if they are so in the first epoch.
@@ -71,6 +72,7 @@ class Method(NamedTuple):
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
+    ordered: bool = False
     voxels: Voxels = Voxels(0, 0)
     early: Callable[[Mapping[str, float]], str] = lambda metrics: ""
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""

@@ -25,7 +25,7 @@ class LabelLoss(NamedTuple):
     probabilities: Callable[[Array], Array]
 
 
-def label_loss(*, classes: int, findings: int) -> LabelLoss:
+def label_loss(*, classes: int, findings: int, ordinal_head: bool = False) -> LabelLoss:
     """Return cross-entropy over classes, or over findings, one of which is given.
 
     Args:
@@ -34,6 +34,7 @@ def label_loss(*, classes: int, findings: int) -> LabelLoss:
         each (softmax).
       findings: how many, each present or absent on its own; labels (b, findings) are
         1, 0, or -1 where unknown.
+      ordinal_head: classes are ordered, and their logits as in `log_grades`.
 
     Raises:
       ConfigError: unless one of the two is given.
@@ -45,9 +46,12 @@ def label_loss(*, classes: int, findings: int) -> LabelLoss:
         )
     if findings:
         return LabelLoss(findings, _of_findings, jax.nn.sigmoid)
-    outputs = 1 if classes == 2 else classes
+    outputs = classes - 1 if ordinal_head or classes == 2 else classes
+    scores = log_grades if ordinal_head else _all_classes
     return LabelLoss(
-        outputs, _of_classes, lambda out: jax.nn.softmax(_all_classes(out))
+        outputs,
+        lambda out, labels: _of_classes(scores(out), labels),
+        lambda out: jax.nn.softmax(scores(out)),
     )
 
 
@@ -67,13 +71,32 @@ def masked_cross_entropy(
     return jnp.mean(jnp.where(known, each, jnp.zeros_like(each)), axis=-1)
 
 
+def log_grades(logits: Float[Array, "b j"]) -> Float[Array, "b k"]:
+    """Return log probabilities of k grades from the answers to k - 1 questions.
+
+    Logit j asks whether an example above grade j - 1 is above grade j too. Grade y then
+    has the probability of "yes" y times and "no" once: none is negative, their sum is 1,
+    and P(above j) falls with j, whatever the logits are.
+
+    Questions that are asked of all examples (Frank and Hall 2001; Cheng et al. 2008,
+    arXiv:0704.1028) can have answers that contradict each other, and differences of them
+    be negative. Source: arXiv:2111.08851 (CORN), whose loss over the questions is the
+    cross-entropy of these probabilities, but divided by the number of questions that
+    came up in the batch: the parts of a batch would then not add up to the whole.
+    """
+    yes, no = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    above = jnp.cumsum(yes, axis=-1)  # log P(above j)
+    first = jnp.zeros_like(logits[..., :1])
+    reached = jnp.concatenate([first, above], axis=-1)
+    return reached + jnp.concatenate([no, first], axis=-1)
+
+
 def _of_findings(out, labels):
     known = jnp.mean(labels >= 0, dtype=jnp.float32)
     return masked_cross_entropy(out, labels), {"known_labels": known}
 
 
 def _of_classes(out, labels):
-    out = _all_classes(out)
     known = labels >= 0
     accuracy = jnp.mean(out.argmax(axis=-1) == labels, dtype=jnp.float32)
     each = optax.softmax_cross_entropy_with_integer_labels(

@@ -3,6 +3,7 @@
 import jax
 from jax.typing import DTypeLike
 
+from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
 from medssl_jax.methods.label_losses import label_loss
 from medssl_jax.models import heads
@@ -22,11 +23,14 @@ def supervised(
     dtype: DTypeLike,
     classes: Natural = 0,
     findings: Natural = 0,
+    ordered: bool = False,
+    ordinal_head: bool = False,
     frozen_epochs: NotNegative = 0.0,
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 
-    Two classes are BYOLMed3D's downstream task; more are softmax, findings sigmoid.
+    Two classes are BYOLMed3D's downstream task; more are softmax, findings sigmoid,
+    grades either softmax or questions.
 
     Args:
       backbone: images (b, *s, c) -> Features.
@@ -36,16 +40,30 @@ def supervised(
       dtype: of the head's computation.
       classes: how many; labels (b,) are 0 to classes - 1.
       findings: how many; labels (b, findings) are 1, 0, or -1 where unknown.
+      ordered: the classes are grades, in the order of their numbers: tests tell kappa
+        with quadratic weights too.
+      ordinal_head: of grades, learn by classes - 1 questions, each whether an example is
+        above a grade (`label_losses.log_grades`), and not by softmax.
       frozen_epochs: so long the head learns alone, on a backbone whose weights and
         batch statistics stay as they are.
 
     Raises:
-      ConfigError: unless one of classes and findings is given.
+      ConfigError: unless one of classes and findings is given; if fewer than three
+        classes are ordered, or an ordinal head is for classes that are not.
     """
+    if ordered and classes < 3:
+        raise ConfigError(
+            f"method.ordered is on, and method.classes {classes}: an order takes three "
+            "classes or more"
+        )
+    if ordinal_head and not ordered:
+        raise ConfigError(
+            "method.ordinal_head takes grades: set method.ordered too, or switch it off"
+        )
     backbone = pooled(backbone)
     del axis_name
     frozen = durations.to_updates(frozen_epochs)
-    labels = label_loss(classes=classes, findings=findings)
+    labels = label_loss(classes=classes, findings=findings, ordinal_head=ordinal_head)
     head = heads.linear(output_size=labels.outputs, dtype=dtype)
 
     def one_view(key, example):
@@ -96,4 +114,5 @@ def supervised(
         predict,
         frozen={"backbone": frozen} if frozen else {},
         learns=(classes, findings),
+        ordered=ordered,
     )

@@ -23,7 +23,8 @@ def parse(rows: Sequence[Mapping[str, str]]) -> Cases:
         classes = [f"probability_{finding}" for finding in findings]
         labels = [[_label(row[f"label_{f}"]) for f in findings] for row in rows]
     else:
-        labels = [_label(row["label"]) for row in rows]
+        column = "grade" if "grade" in rows[0] else "label"
+        labels = [_label(row[column]) for row in rows]
     patients = [row["patient"] for row in rows]
     p = np.array([[float(row[c]) for c in classes] for row in rows])
     if not p.size:
@@ -36,6 +37,7 @@ def parse(rows: Sequence[Mapping[str, str]]) -> Cases:
         np.array(labels),
         p,
         findings,
+        ordered="grade" in rows[0],
     )
 
 
@@ -45,16 +47,20 @@ def cases(
     labels: Labels,
     probabilities: Float[np.ndarray, "n classes"],
     findings: Sequence[str] = (),
+    *,
+    ordered: bool = False,
 ) -> Cases:
     """Return cases with the metrics that suit their labels, "AUC" among them.
 
-    For findings, "AUC" is the mean over those which have both labels among all cases.
+    Of grades the main one is kappa. For findings, "AUC" is the mean over those which
+    have both labels among all cases.
 
     Args:
       names, patients: of the cases; patients are None where they are not known.
       labels: (n,) classes, or (n, findings) with 1, 0 and `UNLABELLED`.
       probabilities: (n, classes), or (n, findings) of each one's presence.
       findings: their names; none where each case has one class.
+      ordered: whether classes are grades.
     """
     if findings:
         measures = _of_findings(labels, probabilities, findings)
@@ -63,11 +69,12 @@ def cases(
         scores = binary_scores(probabilities)
         measures = {
             name: _on(metric, labels, scores)
-            for name, metric in metrics(scores).items()
+            for name, metric in metrics(scores, ordered=ordered).items()
         }
         classes = [str(k) for k in range(probabilities.shape[1])]
         scores = scores if scores.ndim == 1 else None
-    main = "AUC" if "AUC" in measures else next(iter(measures))
+    known = [name for name in ("kappa", "AUC") if name in measures]
+    main = known[0] if known else next(iter(measures))
     return Cases(names, patients, measures, main, classes, labels, scores)
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import tiny
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, log_loss, roc_auc_score
 
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.source import Examples
@@ -45,7 +45,7 @@ def source(labels, names=NAMES, patients=None, first=0):
     return Examples(numbers, read, labels, patients, None, names)
 
 
-def context(workdir, labels, probabilities, learns=(0, 3), **others):
+def context(workdir, labels, probabilities, learns=(0, 3), ordered=False, **others):
     """Return a run whose classifier says `probabilities` of its examples, in order."""
 
     def predict(params, aux, images):
@@ -59,7 +59,7 @@ def context(workdir, labels, probabilities, learns=(0, 3), **others):
         if known is not None
     }
     draw = Draw((2, 2), "all")
-    method = tiny.method("supervised")._replace(learns=learns)
+    method = tiny.method("supervised")._replace(learns=learns, ordered=ordered)
     return Context(method, predict, sources, None, draw, 16, {}, dict, workdir, 0)
 
 
@@ -155,6 +155,64 @@ def test_classes_are_scored_by_first_guess_and_macro_auc(tmp_path):
         header, first, *_ = csv.reader(file)
     assert header[:4] == ["name", "patient", "label", "probability_0"]
     assert first[2] == str(labels[0])
+
+
+def grades(seed=0):
+    """Return grades, and probabilities that are near them."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, N)
+    p = random.random((N, 4)) + np.exp(-np.abs(labels[:, None] - np.arange(4)))
+    return labels, (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_grades_are_scored_by_kappa_first_and_counted_against_each_other(tmp_path):
+    labels, p = grades()
+    patients = [f"p{i // 3}" for i in range(N)]
+    given = {"learns": (4, 0), "ordered": True}
+    test = source(labels, patients=patients)
+    during, final = run(tmp_path, labels, p, test=test, **given)
+    guess = p.argmax(axis=1)
+    expected = cohen_kappa_score(labels, guess, labels=range(4), weights="quadratic")
+    assert during["validation_kappa"] == pytest.approx(expected)
+    value = final["values"]["kappa"]
+    assert value["value"] == pytest.approx(expected)
+    assert value["low"] < expected < value["high"]
+    table, confused = final["tables"]
+    assert [row[0] for row in table["rows"]] == ["kappa", "accuracy", "AUC"]
+    assert " Kappa: of the first guess, with quadratic weights." in table["note"]
+    assert final["headline"].startswith(f"Test kappa {expected:.3f} (")
+    counts = [
+        [int(np.sum((labels == i) & (guess == j))) for j in range(4)] for i in range(4)
+    ]
+    assert [row[1:] for row in confused["rows"]] == counts
+    assert [row[0] for row in confused["rows"]] == list("0123")
+    alone = run(tmp_path, labels, p, test=source(labels), **given)[1]
+    assert alone["values"]["kappa"]["low"] != value["low"]  # not by patient
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        assert next(csv.reader(file))[:4] == [
+            "name",
+            "patient",
+            "grade",
+            "probability_0",
+        ]
+    json.dumps(final)
+
+
+def test_a_test_without_a_grade_has_kappa_and_says_what_it_has_not(tmp_path):
+    labels, p = grades()
+    given = {"learns": (4, 0), "ordered": True}
+    tested = np.where(labels == 2, 1, labels)
+    evaluator = classify(context(tmp_path, labels, p, test=tested, **given))
+    (line,) = evaluator.lacking
+    assert line.startswith(
+        "test has no example of class 2, so it has kappa, but no AUC"
+    )
+    values = evaluator.final(None, None)["values"]
+    guess = p.argmax(axis=1)
+    expected = cohen_kappa_score(tested, guess, labels=range(4), weights="quadratic")
+    assert values["kappa"]["value"] == pytest.approx(expected)
+    assert values["kappa"]["low"] < expected < values["kappa"]["high"]
+    assert math.isnan(values["AUC"]["value"])
 
 
 def test_a_class_that_the_test_lacks_is_named(tmp_path):

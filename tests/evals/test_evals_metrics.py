@@ -59,6 +59,50 @@ def test_multiclass_metrics_equal_scikit_learns():
     )
 
 
+def kappa(labels, predicted, classes):
+    """Return scikit-learn's, which has to be told of classes that are absent."""
+    return reference.cohen_kappa_score(
+        labels, predicted, labels=range(classes), weights="quadratic"
+    )
+
+
+def test_kappa_has_quadratic_weights_of_all_grades():
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 5, 50)
+    predicted = np.clip(labels + random.randint(-2, 3, 50), 0, 4)
+    found = metrics.quadratic_kappa(labels, predicted, 5)
+    assert found == pytest.approx(0.7437901685, abs=1e-10)  # scikit-learn 1.9.1
+    assert found == pytest.approx(kappa(labels, predicted, 5), abs=1e-12)
+
+
+@pytest.mark.parametrize("absent", [0, 2, 4])
+def test_kappa_of_a_grade_that_neither_has_weighs_the_others_as_far_apart(absent):
+    random = np.random.RandomState(1)
+    there = np.array([grade for grade in range(5) if grade != absent])
+    labels, predicted = there[random.randint(0, 4, (2, 60))]
+    found = metrics.quadratic_kappa(labels, predicted, 5)
+    assert found == pytest.approx(kappa(labels, predicted, 5), abs=1e-12)
+    closed_up = reference.cohen_kappa_score(labels, predicted, weights="quadratic")
+    assert (absent == 2) == (abs(found - closed_up) > 1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_kappa_is_0_by_chance_1_throughout_and_nan_where_nothing_differs():
+    labels = np.arange(50) % 5
+    assert metrics.quadratic_kappa(labels, labels, 5) == 1
+    assert metrics.quadratic_kappa(labels, np.full(50, 3), 5) == 0
+    assert math.isnan(metrics.quadratic_kappa(np.full(4, 3), np.full(4, 3), 5))
+
+
+def test_ordered_classes_are_scored_by_the_kappa_of_their_first_guess_first():
+    random = np.random.default_rng(0)
+    labels, scores = random.integers(0, 4, 80), random.random((80, 4))
+    found = metrics.metrics(scores, ordered=True)
+    assert list(found) == ["kappa", "accuracy", "AUC"]
+    expected = kappa(labels, scores.argmax(axis=1), 4)
+    assert found["kappa"](labels, scores) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_metric_without_its_class_is_nan_and_accuracy_is_not():
     positives, scores = np.ones(4, int), np.array([0.2, 0.6, 0.7, 0.9])

@@ -9,7 +9,7 @@ from linear import linear
 from sklearn.metrics import log_loss
 
 from medssl_jax.errors import ConfigError
-from medssl_jax.methods.label_losses import masked_cross_entropy
+from medssl_jax.methods.label_losses import log_grades, masked_cross_entropy
 from medssl_jax.methods.supervised import supervised
 from medssl_jax.optim.durations import Durations
 from medssl_jax.views.compose import View
@@ -57,6 +57,39 @@ def test_parts_of_a_batch_average_to_the_whole_whatever_is_known_in_each():
     assert float(np.mean(parts)) == pytest.approx(float(whole), rel=1e-6)
 
 
+def grades_in_numpy(logits):
+    """Return probabilities of grades, question by question."""
+    asked = 1 / (1 + np.exp(-np.float64(logits)))  # above j, if above j - 1
+    rows = []
+    for yes in asked:
+        reached, row = 1.0, []
+        for above in yes:
+            row.append(reached * (1 - above))
+            reached *= above
+        rows.append([*row, reached])
+    return np.array(rows)
+
+
+def test_grades_have_the_probabilities_of_the_questions_that_lead_to_them():
+    found = np.exp(jax.jit(log_grades)(jnp.asarray(LOGITS)))
+    expected = grades_in_numpy(LOGITS)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(expected.sum(axis=1), 1)
+    above = 1 - np.cumsum(found, axis=1)
+    assert (np.diff(above, axis=1) < 0).all()
+
+
+def test_the_loss_of_grades_is_that_of_the_questions_that_came_up():
+    """CORN's loss of an example, arXiv:2111.08851: question j if its grade is j or more."""
+    grades = np.array([0, 2, 4])
+    found = -np.asarray(log_grades(jnp.asarray(LOGITS)))[np.arange(3), grades]
+    for loss, grade, logits in zip(found, grades, LOGITS, strict=True):
+        asked = range(min(grade + 1, 4))
+        answers, p = [grade > j for j in asked], 1 / (1 + np.exp(-np.float64(logits)))
+        expected = log_loss(answers, p[: len(asked)], labels=[0, 1], normalize=False)
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def scaled(by):
     return View((Op(lambda key, shape: (), lambda drawn, x: x * by),))
 
@@ -67,6 +100,7 @@ KINDS = {
     "two classes": {"classes": 2},
     "three classes": {"classes": 3},
     "findings": {"findings": 3},
+    "grades": {"classes": 3, "ordered": True, "ordinal_head": True},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -101,6 +135,8 @@ def logits(params, image, by):
 def probabilities(z, kind):
     if kind == "three classes":
         return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    if kind == "grades":
+        return grades_in_numpy(z)
     p = 1 / (1 + np.exp(-z))
     return p if kind == "findings" else np.concatenate([1 - p, p], axis=1)
 
@@ -141,4 +177,23 @@ def test_epochs_of_freezing_are_counted_in_updates():
 )
 def test_labels_are_classes_or_findings_and_never_both(settings):
     with pytest.raises(ConfigError, match="method.classes .*method.findings"):
+        tiny.method("supervised", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (
+            {"classes": 2, "ordered": True},
+            "method.ordered is on, and method.classes 2: ",
+        ),
+        (
+            {"classes": 0, "findings": 3, "ordered": True},
+            "an order takes three classes",
+        ),
+        ({"classes": 3, "ordinal_head": True}, "method.ordinal_head takes grades: set"),
+    ],
+)
+def test_an_order_takes_classes_and_its_head_an_order(settings, said):
+    with pytest.raises(ConfigError, match=said):
         tiny.method("supervised", **settings)

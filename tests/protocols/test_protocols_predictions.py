@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from scipy.stats import mannwhitneyu
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.evals.bootstrap import Interval
@@ -258,6 +258,26 @@ def test_several_classes_have_the_metrics_of_several_classes(tmp_path):
     run = read_cases(write(tmp_path, rows, ["name", "patient", "label", *columns]))
     area = run.measures["AUC"](np.arange(COUNT))
     assert area == pytest.approx(roc_auc_score(labels, p, multi_class="ovr"))
+
+
+def test_grades_are_measured_by_kappa_first_and_not_beside_other_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), COUNT)
+    grades = np.clip(p.argmax(axis=1) + rng.integers(-1, 2, COUNT), 0, 3)
+    rows = [[f"s{i}", f"p{i}", grades[i], *p[i]] for i in range(COUNT)]
+    columns = [f"probability_{k}" for k in range(4)]
+    graded, other = (
+        write(tmp_path / name, rows, ["name", "patient", name, *columns])
+        for name in ("grade", "label")
+    )
+    run = read_cases(graded)
+    assert run.main == "kappa"
+    guess = p.argmax(axis=1)
+    expected = cohen_kappa_score(grades, guess, labels=range(4), weights="quadratic")
+    assert run.measures["kappa"](np.arange(COUNT)) == pytest.approx(expected)
+    np.testing.assert_array_equal(run.labels, grades)
+    with pytest.raises(DataError, match="label: has other metrics than grade: kappa"):
+        read_both(graded, other)
 
 
 def test_the_command_compares_each_two_runs_and_reports(tmp_path, capsys):

@@ -21,32 +21,36 @@ MODEL = {
 HOST = {"shape": [8, 8], "spacing_mm": None, "window": "none", "frames": "all"}
 
 
-def spec(classes):
+GRADES = {"ordered": True, "ordinal_head": True}
+
+
+def spec(classes, **settings):
     return {
         "model": MODEL,
         "view": {"standardise": {}},
         "host": HOST,
         "provenance": {},
-        "method": {"name": "supervised", "classes": classes},
+        "method": {"name": "supervised", "classes": classes, **settings},
         "evaluation": [{"name": "classify"}],
         "label_names": None,
     }
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_a_saved_predictor_gives_the_same_probabilities(tmp_path, classes):
-    method = method_of(spec(classes))
+@pytest.mark.parametrize("classes, settings", [(2, {}), (3, {}), (3, GRADES)])
+def test_a_saved_predictor_gives_the_same_probabilities(tmp_path, classes, settings):
+    described = spec(classes, **settings)
+    method = method_of(described)
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
     batch = {"image": images.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}
     # or statistics that are lost would not be missed
     params, aux = randomised(jax.jit(method.init)(jax.random.key(0), batch))
-    predictor = Predictor(params, aux, spec(classes))
+    predictor = Predictor(params, aux, described)
     predictor.save(tmp_path / "predictor")
     for path in (tmp_path, tmp_path / "predictor"):
         loaded = load_predictor(path)
         p = np.asarray(loaded(images)["probability"])
         np.testing.assert_array_equal(p, predictor(images)["probability"])
-        assert loaded.spec == spec(classes)
+        assert loaded.spec == described
     # the method itself, on the unit image
     expected = method.predict(params, aux, batch["image"])["probability"]
     np.testing.assert_allclose(p, expected, rtol=1e-4, atol=1e-6)
