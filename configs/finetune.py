@@ -8,6 +8,13 @@ chexpert  the published protocol on frontal radiographs as the release lies on d
           five findings, 224 px, SGD momentum .9, batch 256, 30,000 updates. Published
           (ResNet-152 2x, SimCLR on ImageNet, then CheXpert): mean AUC .7729 +- .001.
           Not yet run: CheXpert is not to be had here; splits and schedule are ours.
+aptos     five grades of retinopathy of APTOS 2019, as the release lies on disk: DenseNet-121
+          at 224 px, its backbone frozen for 5 epochs, judged by kappa with quadratic
+          weights. Published (a rerun of Taleb et al. 2020, all labels): .725 from random
+          weights, .754 after relative patch location; 5 to 100 % of the labels are
+          configs/label_efficiency.py:finetune:aptos. Not yet run: it is not to be had
+          here; rate, batch, length and splits are ours. After configs/proxy.py's
+          TASK_2d:published, of DIR/train_images.
 images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
           one's own: data.labels is a CSV path,label,patient, or with a column for each
           finding path,edema,effusion,patient; then --config.method.classes=0
@@ -28,6 +35,7 @@ SOURCES = {
     "demo": dict(name="phantom_slices", count=512, seed=3, size_pixels=(64, 64)),
     # U-Ignore, or zeros, ones; what a report does not mention is absent
     "chexpert": dict(name="chexpert", split="train", uncertain="ignore", blank="zeros"),
+    "aptos": dict(name="aptos"),
     "images": dict(name="images"),
     "medmnist": dict(name="medmnist", split="train"),
     "npz": dict(name="npz"),
@@ -42,6 +50,8 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config = published(variant)
     if variant == "chexpert":
         config.method.update(classes=0, findings=len(config.data.findings))
+    elif variant == "aptos":
+        aptos(config)
     elif variant == "demo":
         demo(config)
     else:
@@ -107,6 +117,27 @@ def views(size: tuple[int, int], least: float) -> dict:
         flip=dict(probability=0.5),
     )
     return dict(first=first, eval=dict(resize=dict(size=size)))
+
+
+def aptos(config: ConfigDict) -> None:
+    """The proxy tasks' 2D judgement, on the encoder that they pretrain."""
+    config.method.update(classes=5, ordered=True, frozen_epochs=5.0)
+    config.model = dict(
+        name="densenet",
+        ndim=2,
+        blocks=(6, 12, 24, 16),
+        initial_features=64,
+        growth=32,
+        stem="imagenet",
+    )
+    # photographs of 3000 pixels: decoded and shrunk once
+    config.data.update(shape=(224, 224), resize=(224, 224), cache="cache")
+    config.data.update(window="percentiles", percentiles=(0.0, 100.0))  # as proxy's
+    config.views = views(size=(224, 224), least=0.7)
+    config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
+    config.schedule.peak = 1e-4
+    config.batch_size = config.micro_batch_size = 32
+    config.train_epochs = 50.0
 
 
 def own_images(config: ConfigDict, variant: str) -> None:

@@ -28,13 +28,15 @@ SOURCES = {
     "medmnist": dict(name="medmnist", split="train"),
     "images": dict(name="images"),
     "chexpert": dict(name="chexpert", split="train", uncertain="ignore", blank="zeros"),
+    "aptos": dict(name="aptos"),
     "npz": dict(name="npz"),
     "phantom_slices": dict(
         name="phantom_slices", count=64, seed=0, size_pixels=(64, 64)
     ),
     "tfds": dict(name="tfds", split="train"),
 }
-FLAT = ("images", "chexpert", "npz", "phantom_slices")  # 2D unless data.shape says so
+# 2D unless data.shape says so
+FLAT = ("images", "chexpert", "aptos", "npz", "phantom_slices")
 # of the sources that have splits of their own; SHARDS has them under these names
 SPLITS = {
     "mrnet": dict(test=dict(split="valid")),

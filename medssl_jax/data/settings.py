@@ -25,6 +25,7 @@ ANY = {
         "uncertain": "ignore",
         "blank": "zeros",
     },
+    "aptos": {"name": "aptos"},
     "phantom_slices": {
         "name": "phantom_slices",
         "count": 256,
