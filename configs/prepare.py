@@ -4,10 +4,11 @@ python -m medssl_jax.main --config=configs/prepare.py:nifti --config.data.root=D
     --workdir=SHARDS
 python -m medssl_jax.main --config=configs/byol3d.py:shards --config.data.root=SHARDS
 
-Scans are decoded, oriented, resampled and windowed once; training draws from the
-results. Give data.window, data.spacing_mm, data.resize the values that training has: it
-refuses shards made with others. Frames, crops and views stay random, and the batches
-are those of training from the raw files, bit for bit. SHARDS is a TFDS dataset too
+Scans are decoded, oriented, cropped, resampled and windowed once; training draws from the
+results. Give data.window, data.spacing_mm, data.resize, data.longest_side and
+data.crop_to_body the values that training has: it refuses shards made with others. Frames,
+crops and views stay random, and the batches are those of training from the raw files, bit
+for bit. SHARDS is a TFDS dataset too
 (tfds.builder_from_directory), readable without TensorFlow.
 
 Started again after a stop, the same command goes on with the shards that are missing.
@@ -55,6 +56,8 @@ def get_config(variant: str = "demo") -> ConfigDict:
         shape=(64,) * (2 if variant in FLAT else 3),  # only how many axes counts here
         spacing_mm=config_dict.placeholder(tuple),
         resize=config_dict.placeholder(tuple),
+        crop_to_body=False,
+        longest_side=config_dict.placeholder(int),
         window="percentiles",
         percentiles=(0.5, 99.5),
         window_hu=config_dict.placeholder(tuple),

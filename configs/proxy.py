@@ -8,10 +8,11 @@ TASK is rotation, jigsaw, relative_patch_location, exemplar or cpc, and with _2d
 the same on images. After a colon comes what it learns from:
 
 demo       phantom knees (volumes 32^3, or slices), minutes on two CPU cores; the default.
-published  Taleb et al. 2020: 128^3 of the decathlon's layout, a 3D U-Net, Adam 1e-4, 1000
-           epochs, batches of 8 (jigsaw), 32 (relative patch location, CPC), 4 (rotation) and
-           2 (exemplar). In 2D a folder of fundus images in colour at 224, on DenseNet-121.
-           Not yet run: the data is not to be had.
+published  Taleb et al. 2020: volumes of the decathlon's layout, cropped to the body, their
+           longest side brought to 128 and the others filled up (the public code stretches
+           them), a 3D U-Net, Adam 1e-4, 1000 epochs, batches of 8 (jigsaw), 32 (relative
+           patch location, CPC), 4 (rotation) and 2 (exemplar). In 2D a folder of fundus
+           images in colour at 224, on DenseNet-121. Not yet run: the data is not to be had.
 nifti, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
            one's own, batches of 32, 200 epochs.
 
@@ -188,6 +189,8 @@ def published(config: ConfigDict, task: str, ndim: int) -> None:
             growth=32,
             stem="imagenet",
         )
+    else:
+        config.data.update(crop_to_body=True, longest_side=128)
     config.train_epochs = 1000.0
     config.schedule = dict(name="cosine", peak=1e-4, scaling="none", warmup_epochs=0.0)
     config.batch_size = config.micro_batch_size = PUBLISHED_BATCH[task]

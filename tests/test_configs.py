@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 # the fields of config.data that are not the source's
 PREPARED = {
     *("shape", "spacing_mm", "resize", "window", "percentiles", "window_hu"),
-    "on_error",
+    *("crop_to_body", "longest_side", "on_error"),
 }
 FED = PREPARED | {"frames", "foreground", "workers", "cache", "balance", "sampler"}
 BESIDE_SOURCE = {

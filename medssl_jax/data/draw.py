@@ -26,6 +26,19 @@ class Place(NamedTuple):
     inputs: tuple[int, ...]
 
 
+def cut(record: Record, place: Place) -> Record:
+    """Cut a place out of every field; boxes whose centre it has not are left out."""
+    found = {"image": _cut(record["image"], place)}
+    if "mask" in record:
+        found["mask"] = _cut(record["mask"], place)
+    if "boxes" in record:
+        found["boxes"] = _boxes(record["boxes"], place)
+    if "planes" in record:
+        planes = np.asarray(record["planes"], np.int32)[place.cuts[0]]
+        found["planes"] = np.pad(planes, place.padding[0], constant_values=UNLABELLED)
+    return found
+
+
 @dataclass(frozen=True)
 class Draw:
     """Frames along the first axis, a crop of the others: the same of every field.
@@ -76,15 +89,9 @@ class Draw:
           ConfigError: if there are more boxes than `most_boxes`.
         """
         place, repeated = self._place(record, rng)
-        clip = {"image": _cut(record["image"], place)}
-        if "mask" in record:
-            clip["mask"] = _cut(record["mask"], place)
-        if "boxes" in record:
-            clip["boxes"] = _filled(_boxes(record["boxes"], place), self.most_boxes)
-        if "planes" in record:
-            planes = np.asarray(record["planes"], np.int32)[place.cuts[0]]
-            padding = place.padding[0]
-            clip["planes"] = np.pad(planes, padding, constant_values=UNLABELLED)
+        clip = cut(record, place)
+        if "boxes" in clip:
+            clip["boxes"] = _filled(clip["boxes"], self.most_boxes)
         filled = math.prod(
             1 - sum(p) / n for n, p in zip(self.shape, place.padding, strict=True)
         )

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from medssl_jax.data import masks
-from medssl_jax.data.draw import Draw
+from medssl_jax.data.body import body
+from medssl_jax.data.draw import Draw, Place, cut
 from medssl_jax.data.resample import resample, resample_nearest
 from medssl_jax.data.resize import check_size, resize, resize_nearest
 from medssl_jax.data.source import Record
+from medssl_jax.data.window import Window
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.ranges import Count, Finite, Natural, Ndim, Positive, Share
 
-_WINDOWS = ("none", "percentiles", "hu")
 _MAX_CHANNELS = 4
-_MOST_VOXELS = 1000  # of a class
 _MOST_GROWTH = 1000  # times the voxels that a file has
 _MOST_RESAMPLED = 2**30
 
@@ -55,7 +55,7 @@ def check(record: Record, name: str) -> Record:
 
 @dataclass(frozen=True)
 class Prepare:
-    """The costly, deterministic part: resample or resize, then window.
+    """The costly, deterministic part: crop, resample or resize, then window.
 
     Attributes:
       ndim: spatial axes that an image has to have.
@@ -68,6 +68,10 @@ class Prepare:
       resize: for images without spacing, which differ in size: (n,) brings the shorter
         side to n pixels, (rows, columns) the whole image to that size, stretched
         where it has another aspect; None: `Draw` crops from the pixels as they are.
+      crop_to_body: cut off what lies around the body, as `data.body` finds it.
+      longest_side: resample to voxels of one side along all axes, that many along the
+        longest; the other axes have fewer, which `Draw` fills up. By mm, or where the
+        spacing is unknown by voxels.
     """
 
     ndim: Ndim
@@ -76,42 +80,41 @@ class Prepare:
     percentiles: tuple[Finite, Finite] = (0.5, 99.5)
     window_hu: tuple[Finite, Finite] | None = None
     resize: tuple[Count, ...] | None = None
+    crop_to_body: bool = False
+    longest_side: Count | None = None
 
     def __post_init__(self):
-        _check_known("window", self.window, _WINDOWS)
-        low, high = self.percentiles
-        if not 0 <= low < high <= 100:
-            raise ConfigError(f"data.percentiles {(low, high)} do not rise in 0 to 100")
-        if self.window == "hu":
-            low, high = self.window_hu or (0, 0)
-            if not low < high:
-                text = f"data.window 'hu' with data.window_hu {self.window_hu}"
-                raise ConfigError(f"{text}: set it to (low, high)")
+        _ = self._window  # which checks its settings
         if self.spacing_mm is not None and len(self.spacing_mm) != self.ndim:
             text = f"data.spacing_mm {self.spacing_mm} is not one number"
             raise ConfigError(f"{text} for each of {self.ndim} axes")
         if self.resize is not None:
             check_size(self.resize)
-            if self.spacing_mm is not None:
-                text = "data.spacing_mm and data.resize are both set"
-                raise ConfigError(f"{text}: set one of them to None")
+        sizes = {
+            "data.spacing_mm": self.spacing_mm,
+            "data.resize": self.resize,
+            "data.longest_side": self.longest_side,
+        }
+        given = [field for field, size in sizes.items() if size is not None]
+        if len(given) > 1:
+            text = f"{' and '.join(given)} are set, and each says how large images are"
+            raise ConfigError(f"{text}: keep one, and set the others to None")
 
     def __call__(self, record: Record, name: str = "an image") -> Record:
         """Return every field that training uses, in the image's new grid.
 
         image (*s, c) uint8, or float16 in [0, 1]; mask uint8, by its nearest voxels,
-        with `foreground`, some of its voxels (`_foreground`); boxes and planes as they
-        are. `name` is for errors.
+        with `masks.foreground`, some of its voxels; boxes and planes as they are, or
+        cropped with the image. `name` is for errors.
 
         Raises:
           ConfigError: if the source knows no spacing to resample from.
-          DataError: if the image has other axes, or does not suit the window; if it
-            would be absurdly large at `spacing_mm`; if planes are resampled.
+          DataError: if the image has other axes, or does not suit the window; if it is
+            all background, or constant in its window; if it would be absurdly large at
+            `spacing_mm`; if planes are resampled.
         """
+        record = self.cropped(record, name)
         image = np.asarray(record["image"])
-        if image.ndim - 1 != self.ndim:
-            text = f"has {image.ndim - 1} axes {image.shape[:-1]}, data.shape"
-            raise DataError(name, f"{text} has {self.ndim}")
         if self.spacing_mm is not None and "spacing_mm" not in record:
             raise ConfigError(
                 "data.spacing_mm is set, but this source knows no spacing of its "
@@ -119,47 +122,86 @@ class Prepare:
             )
         if self.spacing_mm is not None:
             _check_growth(image, record["spacing_mm"], self.spacing_mm, name)
-        prepared = {"image": self._windowed(self._image(record, image), name)}
+        prepared = {"image": self._window(self._image(record, image), name)}
         if "mask" in record:
             mask = self._mask(record)
-            prepared |= {"mask": mask, "foreground": _foreground(mask, self.ndim)}
+            prepared |= {"mask": mask, "foreground": masks.foreground(mask, self.ndim)}
         if "boxes" in record:
             prepared["boxes"] = np.asarray(record["boxes"], np.float32)
         if "planes" in record:
             if len(record["planes"]) != len(prepared["image"]):
                 text = "has labels of its slices, which cannot be resampled"
-                raise DataError(name, f"{text}; set the first of data.spacing_mm None")
+                raise DataError(
+                    name,
+                    f"{text}; set the first of data.spacing_mm None, and "
+                    "data.longest_side too",
+                )
             prepared["planes"] = np.asarray(record["planes"], np.int32)
         return prepared
 
-    def _image(self, record, image):
+    def box(self, record: Record, name: str = "an image") -> tuple[slice, ...]:
+        """Return which voxels of a record are prepared, of each axis.
+
+        Raises:
+          DataError: if the image has other axes, or is all background.
+        """
+        image = np.asarray(record["image"])
+        if image.ndim - 1 != self.ndim:
+            text = f"has {image.ndim - 1} axes {image.shape[:-1]}, data.shape"
+            raise DataError(name, f"{text} has {self.ndim}")
+        if not self.crop_to_body:
+            return tuple(slice(0, n) for n in image.shape[:-1])
+        found = body(image, self._window.fixed)
+        if not found:
+            raise DataError(
+                name,
+                f"is all background in data.window {self.window!r}: there is no body "
+                "to crop to; data.on_error=skip leaves such files out",
+            )
+        return found
+
+    def cropped(self, record: Record, name: str = "an image") -> Record:
+        """Return the record with every field cut to `box`.
+
+        Raises:
+          DataError: as `box`.
+        """
+        box = self.box(record, name)
+        if not self.crop_to_body:
+            return record
+        whole = Place(box, ((0, 0),) * self.ndim, record["image"].shape[:-1])
+        return {**record, **cut(record, whole)}
+
+    def spacings_mm(self, record: Record) -> tuple[tuple, tuple] | None:
+        """Return a cropped record's spacing and what it is resampled to; or None.
+
+        None of an axis of the second stays.
+        """
         if self.spacing_mm is not None:
-            image = resample(image, record["spacing_mm"], self.spacing_mm)
+            return record["spacing_mm"], self.spacing_mm
+        if self.longest_side is None:
+            return None
+        shape = record["image"].shape[:-1]
+        spacing_mm = record.get("spacing_mm", (1.0,) * self.ndim)
+        longest_mm = max(n * mm for n, mm in zip(shape, spacing_mm, strict=True))
+        return spacing_mm, (longest_mm / self.longest_side,) * self.ndim
+
+    def _image(self, record, image):
+        if spacings_mm := self.spacings_mm(record):
+            image = resample(image, *spacings_mm)
         return image if self.resize is None else resize(image, self.resize)
 
     def _mask(self, record):
         mask = np.asarray(record["mask"])
-        if self.spacing_mm is not None:
-            mask = resample_nearest(mask, record["spacing_mm"], self.spacing_mm)
+        if spacings_mm := self.spacings_mm(record):
+            mask = resample_nearest(mask, *spacings_mm)
         if self.resize is not None:
             mask = resize_nearest(mask, self.resize, self.ndim)
         return mask.astype(np.uint8)
 
-    def _windowed(self, image, name):
-        if self.window == "none":
-            return _unwindowed(image, name)
-        low, high = self._limits(image, name)
-        scaled = (image.astype(np.float32) - low) / (high - low)
-        return np.clip(scaled, 0, 1).astype(np.float16)
-
-    def _limits(self, image, name):
-        if self.window == "hu":
-            return self.window_hu
-        low, high = (float(value) for value in np.percentile(image, self.percentiles))
-        if low == high:
-            text = f"percentiles {self.percentiles} are both {low:g}"
-            raise DataError(name, f"{text}; widen data.percentiles")
-        return low, high
+    @property
+    def _window(self):
+        return Window(self.window, self.percentiles, self.window_hu)
 
 
 @dataclass(frozen=True)
@@ -175,18 +217,22 @@ class HostTransform:
     resize: tuple[Count, ...] | None = None
     foreground: Share = 0.0
     most_boxes: Natural = 0
+    crop_to_body: bool = False
+    longest_side: Count | None = None
 
     def __post_init__(self):
         _ = self.draw, self.prepare  # which check their settings
         if self.resize is not None and min(self.resize) < min(self.shape[-2:]):
-            text = f"data.resize {self.resize} is less than data.shape {self.shape}"
-            raise ConfigError(f"{text}: every image would be padded; enlarge it")
+            self._refuse_small("resize", self.resize)
+        if self.longest_side is not None and self.longest_side < min(self.shape):
+            self._refuse_small("longest_side", self.longest_side)
 
     @property
     def prepare(self) -> Prepare:
         ndim = len(self.shape)
         window = self.window, self.percentiles, self.window_hu
-        return Prepare(ndim, self.spacing_mm, *window, resize=self.resize)
+        size = self.resize, self.crop_to_body, self.longest_side
+        return Prepare(ndim, self.spacing_mm, *window, *size)
 
     @property
     def draw(self) -> Draw:
@@ -195,17 +241,9 @@ class HostTransform:
     def __call__(self, record: Record, rng: np.random.Generator | None) -> Record:
         return self.draw(self.prepare(record), rng)
 
-
-def _unwindowed(image, name):
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:
-        return image.astype(np.float16)
-    raise DataError(
-        name,
-        f"holds {image.dtype} from {image.min():g} to {image.max():g}; data.window "
-        "'none' takes uint8 or [0, 1]: use 'percentiles' (MR) or 'hu' (CT)",
-    )
+    def _refuse_small(self, field, size):
+        text = f"data.{field} {size} is less than data.shape {self.shape}"
+        raise ConfigError(f"{text}: every image would be padded; enlarge it")
 
 
 def _check_mask(mask, spatial, name):
@@ -238,26 +276,3 @@ def _check_boxes(boxes, ndim, name):
     if wrong.any():
         text = f"has a box that is empty or leaves the image: {boxes[wrong][0]}"
         raise DataError(name, f"{text}, as fractions; correct it")
-
-
-def _foreground(mask, ndim):
-    """Return voxels of each class but 0, rows (class, *index), at most 1,000 of each.
-
-    What `Draw` aims at, without reading the mask; of overlapping regions (*s, k),
-    region i is class i + 1. As nnU-Net keeps them, and some are as good as all.
-    """
-    rows, rng = [], np.random.default_rng(0)
-    regions = mask.ndim > ndim
-    classes = range(1, mask.shape[-1] + 1) if regions else np.unique(mask[mask > 0])
-    for k in classes:
-        voxels = np.argwhere(mask[..., k - 1] if regions else mask == k)
-        if len(voxels) > _MOST_VOXELS:
-            voxels = voxels[np.sort(rng.choice(len(voxels), _MOST_VOXELS, False))]
-        rows.append(np.insert(voxels, 0, k, axis=1))
-    return np.concatenate([np.empty((0, ndim + 1), int), *rows]).astype(np.int32)
-
-
-def _check_known(field, value, known):
-    if value not in known:
-        text = f"data.{field} {value!r} is not known"
-        raise ConfigError(f"{text}; known: {', '.join(known)}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from medssl_jax.data import tree
 from medssl_jax.data.rows import read_rows
@@ -14,6 +14,7 @@ from medssl_jax.data.table import refuse_any
 from medssl_jax.errors import ConfigError, DataError
 
 _MOST_CLASSES = 255  # a mask is uint8
+_MOST_VOXELS = 1000  # of a class
 _FIRST_CHANNEL = "_0000"  # nnU-Net's images have it behind the name of their mask
 
 
@@ -99,6 +100,23 @@ def check_shape(mask: tuple[int, ...], image: tuple[int, ...], path: Path) -> No
     """
     if mask != image:
         raise DataError(path, f"is a mask of {mask}, and its image has {image}")
+
+
+def foreground(mask: np.ndarray, ndim: int) -> Int32[np.ndarray, "voxels _"]:
+    """Return voxels of each class but 0, rows (class, *index), at most 1,000 of each.
+
+    What `Draw` aims at, without reading the mask; of overlapping regions (*s, k),
+    region i is class i + 1. As nnU-Net keeps them, and some are as good as all.
+    """
+    rows, rng = [], np.random.default_rng(0)
+    regions = mask.ndim > ndim
+    known = range(1, mask.shape[-1] + 1) if regions else np.unique(mask[mask > 0])
+    for k in known:
+        voxels = np.argwhere(mask[..., k - 1] if regions else mask == k)
+        if len(voxels) > _MOST_VOXELS:
+            voxels = voxels[np.sort(rng.choice(len(voxels), _MOST_VOXELS, False))]
+        rows.append(np.insert(voxels, 0, k, axis=1))
+    return np.concatenate([np.empty((0, ndim + 1), int), *rows]).astype(np.int32)
 
 
 def write_array(name: str, mask: np.ndarray, folder: Path) -> Path:

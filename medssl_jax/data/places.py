@@ -11,11 +11,12 @@ def places(prepare: Prepare, record: Record) -> list[np.ndarray]:
     """Return, of each axis, the places in the prepared image, in its voxels.
 
     They rise, and the first and the last may lie outside. What is found in the prepared
-    image is brought back to the record's grid by interpolating there.
+    image is brought back to the record's grid by interpolating there. The record is
+    that which `prepare` crops, if it does.
     """
     shape = record["image"].shape[:-1]
     if prepare.resize is not None:
         return resize.places(shape, prepare.resize)
-    if prepare.spacing_mm is not None:
-        return resample.places(shape, record["spacing_mm"], prepare.spacing_mm)
+    if spacings_mm := prepare.spacings_mm(record):
+        return resample.places(shape, *spacings_mm)
     return [np.arange(n, dtype=float) for n in shape]

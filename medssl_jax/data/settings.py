@@ -89,6 +89,8 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
         "frames": "all",
         "spacing_mm": config_dict.placeholder(tuple),
         "resize": config_dict.placeholder(tuple),
+        "crop_to_body": False,
+        "longest_side": config_dict.placeholder(int),
         "window": "none",
         "percentiles": (0.5, 99.5),
         "window_hu": config_dict.placeholder(tuple),

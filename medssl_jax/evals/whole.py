@@ -39,22 +39,30 @@ def segmented(
 ) -> np.ndarray:
     """Return the classes, or overlapping regions, of every voxel of a record.
 
+    What `prepare` crops away is background.
+
     Args:
       predict: windows (b, *tile, c) -> probabilities (b, *tile, k).
       image: the record's, as `prepare` makes it.
       step, mirror: as `evals.segment.segment` takes them.
       overlapping: regions, each in a channel, and not classes.
     """
+    box = prepare.box(record)
+    inner = {**record, "image": record["image"][box]}
     found = slabs(
         image,
         mirrored(predict, mirror) if mirror else predict,
         tile=tile,
         batch_size=batch_size,
         step=step,
-        places=places(prepare, record),
+        places=places(prepare, inner),
         decide=regions if overlapping else classes,
     )
-    return np.concatenate(list(found))
+    found = np.concatenate(list(found))
+    shape = record["image"].shape[:-1]
+    whole = np.zeros((*shape, *found.shape[len(shape) :]), found.dtype)
+    whole[box] = found
+    return whole
 
 
 class Whole(NamedTuple):

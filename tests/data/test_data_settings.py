@@ -110,6 +110,8 @@ def test_the_data_of_a_training_is_its_source_and_how_it_is_fed():
         "frames": "random",
         "spacing_mm": None,
         "resize": None,
+        "crop_to_body": False,
+        "longest_side": None,
         "window": "none",
         "percentiles": (0.5, 99.5),
         "window_hu": None,

@@ -21,6 +21,7 @@ from medssl_jax.protocols.tested import read_cases
 
 SHAPE, SPACING_MM = (4, 8, 8), (3.0, 1.0, 1.0)
 CLASSES = Voxels(3, 0)
+VARIED = 3  # added to a voxel, for images are not constant, and taken off again
 NAMES = ("background", "bone", "meniscus")
 SETTINGS = {"step": 0.5, "mirror": (), "tolerance_mm": 1.0}
 
@@ -50,7 +51,8 @@ def source(cases, patients=None, **others):
 
     def read(name):
         truth, found = cases[name]
-        image = found if found.ndim > len(SHAPE) else found[..., None]
+        image = found.copy() if found.ndim > len(SHAPE) else found[..., None].copy()
+        image[-1, -1, -1] += VARIED
         return {"image": image, "mask": truth, "spacing_mm": SPACING_MM}
 
     known = {"class_names": NAMES, "has_masks": True} | others
@@ -61,6 +63,7 @@ def source(cases, patients=None, **others):
 def context(folder, test, *, train=CASES, validation=None, voxels=CLASSES, tile=SHAPE):
     def predict(params, aux, images):
         del params, aux
+        images = images % VARIED
         if voxels.regions:
             return {"mask": 0.2 + 0.6 * images.astype(np.float32)}
         return {"mask": np.eye(voxels.classes, dtype=np.float32)[images[..., 0]]}

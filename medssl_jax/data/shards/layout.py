@@ -27,6 +27,7 @@ FORMAT = f"2.{cache.FORMAT}"  # of these files, and of what settings mean
 PREPARED = "prepared.json"
 AGAIN = "prepare again"  # what mends a damaged folder
 NAMES, PATIENTS, LABELS = "names", "patients", "labels"
+_SINCE = ("crop_to_body", "longest_side")  # settings that format 2.1 began without
 
 
 class _File(BaseModel, extra="allow"):
@@ -67,8 +68,12 @@ def rows_name(split: str, known: str) -> str:
 
 
 def settings(prepare: Prepare) -> dict[str, Any]:
-    """Return all settings of `prepare` as JSON gives them back."""
-    return json.loads(json.dumps(dataclasses.asdict(prepare)))
+    """Return all settings of `prepare` as JSON gives them back.
+
+    Without those of `_SINCE` that are off: shards from before them are still whole.
+    """
+    found = json.loads(json.dumps(dataclasses.asdict(prepare)))
+    return {field: x for field, x in found.items() if x or field not in _SINCE}
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

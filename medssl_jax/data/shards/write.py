@@ -210,7 +210,7 @@ class WriteShard:
             text = f"becomes {found[1]} with {found[0]} channel(s), the first example"
             reason = f"{text} {wanted.dtype} with {wanted.channels}; shards hold one"
             raise DataError(name, f"{reason} kind: see data.window, or leave it out")
-        spacing = _spacing_mm(record, image, self.prepare.spacing_mm)
+        spacing = _spacing_mm(record, image, self.prepare)
         example = prepared | {"name": name, "spacing_mm": spacing}
         return example | _known(source, i)
 
@@ -237,16 +237,17 @@ def _known(source, i):
     return known
 
 
-def _spacing_mm(record, image, wanted):
-    """Return the voxel spacing after resampling: its field of view is the same."""
+def _spacing_mm(record, image, prepare):
+    """Return the voxel spacing after preparing: its field of view is what was cropped."""
     shape = image.shape[:-1]
     if "spacing_mm" not in record:
         return np.full(len(shape), np.nan, np.float32)
-    before = np.asarray(record["image"]).shape[:-1]
+    record = prepare.cropped(record)
+    before = record["image"].shape[:-1]
+    _, wanted = prepare.spacings_mm(record) or (None, (None,) * len(shape))
     result = []
     for axis, old in enumerate(record["spacing_mm"]):
-        new = None if wanted is None else wanted[axis]
-        n, m = before[axis], shape[axis]
+        new, n, m = wanted[axis], before[axis], shape[axis]
         exact = new is not None and max(1, round(n * old / new)) == m
         result.append(new if exact else old * n / m)
     return np.array(result, np.float32)

@@ -35,11 +35,16 @@ def test_masks_come_back_from_shards_to_the_bit(tmp_path):
 def test_voxels_that_were_resized_have_the_field_of_view_of_before():
     random = np.random.default_rng(0)
     record = {"image": random.random((3, 10, 20, 1)), "spacing_mm": (4.0, 1.0, 0.5)}
-    resized = Prepare(3, None, "percentiles", resize=(5, 40))(record)["image"]
-    found = write._spacing_mm(record, resized, None)
+    prepare = Prepare(3, None, "percentiles", resize=(5, 40))
+    found = write._spacing_mm(record, prepare(record)["image"], prepare)
     np.testing.assert_allclose(found, (4.0, 2.0, 0.25))
-    wanted = (None, 0.6, 0.5)
-    resampled = Prepare(3, wanted, "percentiles")(record)["image"]
+    prepare = Prepare(3, (None, 0.6, 0.5), "percentiles")
+    resampled = prepare(record)["image"]
     assert resampled.shape == (3, 17, 20, 1)
-    found = write._spacing_mm(record, resampled, wanted)
+    found = write._spacing_mm(record, resampled, prepare)
     np.testing.assert_allclose(found, (4.0, 0.6, 0.5))
+    record["image"][:, :5] = 0  # background
+    prepare = Prepare(3, None, "percentiles", crop_to_body=True, longest_side=24)
+    image = prepare(record)["image"]
+    assert image.shape == (24, 10, 20, 1)  # of 12 x 5 x 10 mm
+    np.testing.assert_allclose(write._spacing_mm(record, image, prepare), (0.5,) * 3)
