@@ -1,7 +1,6 @@
 """Learning rate and weight decay chosen on validation, then the chosen one repeated."""
 
 import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,17 +10,14 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from medssl_jax import files
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.evals.bootstrap import Interval, resampled
-from medssl_jax.protocols import outcome
+from medssl_jax.protocols import choice, outcome
 from medssl_jax.protocols.cases import Cases, aligned, mean_of
 from medssl_jax.protocols.experiment import Pace, complete, prepare, vary
 from medssl_jax.protocols.tested import read_cases
-from medssl_jax.run import provenance
 
-FIELDS = {"peak": "schedule.peak", "weight_decay": "optimizer.weight_decay"}
-_LOSS = "validation_loss"
+FIELDS = {"peak": choice.PEAK, "weight_decay": "optimizer.weight_decay"}
 
 Cell = Mapping[str, float]
 
@@ -41,17 +37,15 @@ def run(config: ConfigDict, workdir: Path) -> None:
     experiment = prepare(config, workdir)
     cells = _cells(config.grid.to_dict())
     tried = {_name(cell): workdir / "cells" / _name(cell) for cell in cells}
-    tested = provenance.plain(experiment.evaluation)
     seeds = range(experiment.seed, experiment.seed + config.repeats)
     repeats = {str(seed): workdir / "repeats" / str(seed) for seed in seeds}
     pace = Pace([*tried.values(), *repeats.values()])
     outcomes = []
     for cell, folder in zip(cells, tried.values(), strict=True):
-        trial = vary(experiment, _changes(cell))
-        trial.evaluation = (ConfigDict({"name": "validation", "of": tested}),)
-        outcomes.append(_values(complete(trial, folder, within=workdir)))
+        changes = _changes(cell)
+        outcomes.append(choice.attempt(experiment, changes, folder, within=workdir))
         pace.tell()
-    best = choose([outcome.get(_LOSS, math.nan) for outcome in outcomes])
+    best = choice.lowest(outcomes, at="the grid", field="config.grid.peak")
     chosen = vary(experiment, _changes(cells[best]))
     for seed, folder in repeats.items():
         found = complete(vary(chosen, {"seed": int(seed)}), folder, within=workdir)
@@ -62,24 +56,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         return
     runs = aligned({seed: read_cases(folder) for seed, folder in repeats.items()})
     results = summarise(cells, outcomes, best, runs, seed=experiment.seed)
-    _write_csv(workdir / "grid.csv", cells, outcomes)
+    choice.write_csv(workdir / "grid.csv", cells, outcomes)
     facts = outcome.facts_of([*tried.values(), *repeats.values()])
     outcome.finish(config, workdir, results, facts, began)
-
-
-def choose(losses: Sequence[float]) -> int:
-    """Return which loss is lowest, the first of equals; NaN is none.
-
-    Raises:
-      UserError: if none is finite.
-    """
-    finite = [(loss, i) for i, loss in enumerate(losses) if math.isfinite(loss)]
-    if not finite:
-        raise UserError(
-            "every cell of the grid diverged; lower config.grid.peak, and look at a "
-            "cell's results.json"
-        )
-    return min(finite)[1]
 
 
 def summarise(
@@ -153,12 +132,6 @@ def _name(cell: Cell) -> str:
     return "-".join(f"{name}_{value:.4g}" for name, value in cell.items())
 
 
-def _values(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return a cell's validation metrics, none if it diverged."""
-    values = found.get("values", {})
-    return {name: value["value"] for name, value in values.items()}
-
-
 def _grid_table(cells, outcomes, best) -> dict[str, Any]:
     metrics = list(outcomes[best])
     plain = [name.replace("validation_", "validation ") for name in metrics]
@@ -182,18 +155,10 @@ def _heat_map(cells, outcomes) -> dict[str, Any]:
     """Return the losses laid out by axis; None where a cell diverged."""
     axes = {name: sorted({cell[name] for cell in cells}) for name in cells[0]}
     loss = {
-        tuple(cell.values()): outcome.get(_LOSS)
+        tuple(cell.values()): outcome.get(choice.LOSS)
         for cell, outcome in zip(cells, outcomes, strict=True)
     }
     return {
         "axes": axes,
         "loss": [loss[at] for at in itertools.product(*axes.values())],
     }
-
-
-def _write_csv(path: Path, cells, outcomes) -> None:
-    """Write a row for each cell; a diverged one's metrics are empty."""
-    rows = [{**cell, **outcome} for cell, outcome in zip(cells, outcomes, strict=True)]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    cells = [[row.get(column, "") for column in columns] for row in rows]
-    files.write_csv(path, list(columns), cells)

@@ -12,7 +12,7 @@ from medssl_jax import resolve
 from medssl_jax.errors import ConfigError, Diverged, Part, UserError
 from medssl_jax.evals.base import Context, Evaluator
 from medssl_jax.evals.validation import validation
-from medssl_jax.protocols import experiment, grid
+from medssl_jax.protocols import choice, experiment
 
 CONFIGS = str(tiny_run.ROOT / "configs/grid.py")
 
@@ -136,9 +136,12 @@ def _context(predict):
 
 def test_the_lowest_finite_loss_is_chosen():
     nan = float("nan")
-    assert grid.choose([nan, 0.7, 0.5, 0.5, nan]) == 2
-    with pytest.raises(UserError, match=r"every cell of the grid diverged"):
-        grid.choose([nan, float("inf")])
+    losses = nan, 0.7, 0.5, 0.5, nan
+    attempts = [{}, *({"validation_loss": loss} for loss in losses)]
+    said = {"at": "the grid", "field": "config.grid.peak"}
+    assert choice.lowest(attempts, **said) == 3
+    with pytest.raises(UserError, match=r"run of the grid diverged; lower config.grid"):
+        choice.lowest([{}, {"validation_loss": nan}], **said)
 
 
 def test_an_unknown_command_lists_the_known_ones():
