@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,24 +12,13 @@ from ml_collections import ConfigDict
 
 from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, UserError
-from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import convergence, outcome
-from medssl_jax.protocols.cases import Cases, Measure, aligned, mean_of
-from medssl_jax.protocols.compare import difference, shown
+from medssl_jax.protocols.cases import Cases, aligned
 from medssl_jax.protocols.experiment import Pace, complete, has_results, prepare, vary
+from medssl_jax.protocols.label_curves import Place, summarise
 from medssl_jax.protocols.tested import read_cases
 from medssl_jax.ranges import Parts
 from medssl_jax.saved import encoder
-
-_TOLD = 4  # fractions, at most, in the headline
-
-
-class Place(NamedTuple):
-    """Where a run stands among those of the protocol."""
-
-    fraction: float
-    initialisation: str
-    seed: int
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -91,116 +80,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
     outcome.finish(config, workdir, results, facts, began)
 
 
-def summarise(
-    runs: Mapping[Place, Cases],
-    used: Mapping[Place, outcome.Used],
-    *,
-    seed: int,
-) -> dict[str, Any]:
-    """Return what results.json holds.
-
-    Validation labels are not among those of which a fraction is taken: they are counted
-    beside it.
-
-    Intervals speak of other test patients, with the training runs as they are: the
-    mean over seeds of the metric (or of its paired difference) is taken anew on each
-    bootstrap resample. Deviations speak of other seeds and subsets.
-    """
-    study = _study(runs, seed)
-    means, gains, values = [], [], {}
-    for fraction in study.fractions:
-        share = f"{100 * fraction:g} %"
-        here = [each for place, each in used.items() if place.fraction == fraction]
-        row = [
-            share,
-            _range(each.examples for each in here),
-            _range(each.validation for each in here),
-        ]
-        for name in study.names:
-            mean = _mean(study, fraction, name)
-            each = _of(study.scores, fraction, name)
-            spread = outcome.mean_and_deviation(each)
-            row.append(f"{spread} ({mean.low:.3f} to {mean.high:.3f})")
-            values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
-        means.append(row)
-        for pair in itertools.combinations(study.names, 2):
-            gain, cells = _gain(study, fraction, *pair)
-            gains.append([share, *cells])
-            name = " - ".join(pair)
-            values[f"{study.metric}, {name}, {fraction:g}"] = gain._asdict()
-    return {
-        "headline": _headline(study, gains, means, used.values()),
-        "tables": [
-            _means_table(study, means),
-            *([_gains_table(study, gains)] if gains else []),
-        ],
-        "roc": [],
-        "values": values,
-        "label_curves": {
-            "metric": study.metric,
-            "curves": [_curve(study, name) for name in study.names],
-        },
-    }
-
-
-class _Study(NamedTuple):
-    """Runs on the same test examples, measured by one metric.
-
-    measured: by place, the metric on any of the examples; scores: on all of them.
-    """
-
-    first: Cases
-    metric: str
-    fractions: Sequence[float]
-    names: Sequence[str]
-    measured: Mapping[Place, Measure]
-    scores: Mapping[Place, float]
-    seed: int
-
-
-def _study(runs: Mapping[Place, Cases], seed: int) -> _Study:
-    first = next(iter(runs.values()))
-    measured = {place: each.measures[first.main] for place, each in runs.items()}
-    whole = np.arange(len(first.names))
-    return _Study(
-        first,
-        first.main,
-        sorted({place.fraction for place in runs}),
-        list(dict.fromkeys(place.initialisation for place in runs)),
-        measured,
-        {place: one(whole) for place, one in measured.items()},
-        seed,
-    )
-
-
-def _mean(study: _Study, fraction: float, name: str) -> Interval:
-    return resampled(
-        mean_of(_of(study.measured, fraction, name)),
-        len(study.first.names),
-        groups=study.first.patients,
-        seed=study.seed,
-    )
-
-
-def _gain(
-    study: _Study, fraction: float, one: str, other: str
-) -> tuple[Interval, list[str]]:
-    """Return one - other with its interval, and the row of cells that tells it."""
-    pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
-    gain = difference(*pair, study.first, seed=study.seed)
-    by_seed = np.subtract(
-        _of(study.scores, fraction, one), _of(study.scores, fraction, other)
-    )
-    deviation = outcome.mean_and_deviation(by_seed.tolist())
-    better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
-    return gain, [f"{one} - {other}", deviation, better, shown(gain)]
-
-
-def _curve(study: _Study, name: str) -> dict[str, Any]:
-    scores = [_of(study.scores, fraction, name) for fraction in study.fractions]
-    return {"name": name, "fractions": study.fractions, "scores": scores}
-
-
 def _starts(initialisations: Sequence[str]) -> dict[str, str]:
     """Read "NAME=PATH" entries; an empty path is random weights."""
     starts: dict[str, str] = {}
@@ -229,11 +108,6 @@ def _read(folders: Mapping[Place, Path]) -> dict[Place, Cases]:
     return {place: together[str(folder)] for place, folder in folders.items()}
 
 
-def _of(by_place: Mapping[Place, Any], fraction: float, name: str) -> list[Any]:
-    """Return the seeds' values of one fraction and initialisation, in one order."""
-    return [v for p, v in by_place.items() if p[:2] == (fraction, name)]
-
-
 def _rows(runs, used) -> list[dict[str, Any]]:
     rows = []
     for place, each in runs.items():
@@ -246,55 +120,3 @@ def _rows(runs, used) -> list[dict[str, Any]]:
         }
         rows.append({**place._asdict(), **known, **scores})
     return rows
-
-
-def _range(counts) -> str:
-    counts = list(counts)
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _headline(study, gains, means, used) -> str:
-    beside = _range(each.validation for each in used)
-    of_labels = (
-        f"of the training labels; each run chose its checkpoint by {beside} validation "
-        "labels beside these."
-    )
-    if not gains:
-        share, _, _, mean, *_ = means[0]
-        return f"{study.metric} of {study.names[0]}: {mean} with {share} {of_labels}"
-    against_last = f"{study.names[0]} - {study.names[-1]}"
-    told = [row for row in gains if row[1] == against_last]
-    told = told if len(told) <= _TOLD else [told[0], told[-1]]
-    each = [f"{gain.removesuffix(' *')} with {share}" for share, *_, gain in told]
-    return f"{study.metric} of {against_last}: {', '.join(each)} {of_labels}"
-
-
-def _means_table(study, rows) -> dict[str, Any]:
-    seeds = len({place.seed for place in study.scores})
-    return {
-        "title": f"Test {study.metric} by share of the labels",
-        "note": f"{len(study.first.names)} test examples; mean and deviation over "
-        f"{seeds} seeds, each with its own subset of the training labels; in brackets "
-        "the 95 % interval of that mean, by bootstrap over test patients. Whatever the "
-        "share, all validation examples choose the checkpoint.",
-        "columns": ["labels", "training examples", "validation examples"]
-        + list(study.names),
-        "rows": rows,
-    }
-
-
-def _gains_table(study, rows) -> dict[str, Any]:
-    return {
-        "title": f"Paired differences of test {study.metric}",
-        "note": "The same subset and seed on both sides. The interval is of the mean "
-        "difference over seeds, by bootstrap over test patients; * leaves out 0.",
-        "columns": [
-            "labels",
-            "of",
-            "mean ± deviation over seeds",
-            "seeds above 0",
-            "difference (95 % interval)",
-        ],
-        "rows": rows,
-    }

@@ -7,8 +7,9 @@ import statistics
 import numpy as np
 import pytest
 
-from medssl_jax.protocols import grid, label_efficiency
+from medssl_jax.protocols import grid
 from medssl_jax.protocols.cases import Cases
+from medssl_jax.protocols.label_curves import Place, summarise
 from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.predictions import cases
 from medssl_jax.report import figures, protocol_figures
@@ -51,14 +52,14 @@ def constant(value, copies=1):
 
 def summarised(copies=1):
     runs = {
-        label_efficiency.Place(fraction, name, seed): constant(value, copies)
+        Place(fraction, name, seed): constant(value, copies)
         for (fraction, name), values in AREAS.items()
         for seed, value in enumerate(values)
     }
     used = {
         place: Used(round(50 * place.fraction) + place.seed, None, 20) for place in runs
     }
-    return label_efficiency.summarise(runs, used, seed=0)
+    return summarise(runs, used, seed=0)
 
 
 # losses of a grid whose settings are not in the order of their numbers
@@ -145,11 +146,11 @@ def test_copies_of_patients_scans_do_not_narrow_the_curves_intervals():
 
 def test_of_many_shares_the_headline_tells_the_first_and_the_last():
     runs = {
-        label_efficiency.Place(share, name, 0): constant(0.5 + share / 5 + lead)
+        Place(share, name, 0): constant(0.5 + share / 5 + lead)
         for share in (0.1, 0.2, 0.3, 0.5, 1.0)
         for name, lead in (("a", 0.1 * share), ("b", 0.0))
     }
-    found = label_efficiency.summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
+    found = summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
     told, validation = found["headline"].split("; ")
     first, last = told.split(", ")
     assert "+0.010" in first and first.endswith("with 10 %")
@@ -242,10 +243,10 @@ def test_the_interval_of_a_gain_over_seeds_is_that_of_the_mean_difference():
     for seed in range(2):
         pair = [predictions(rng, skill) for skill in (1.0, 0.3)]
         for name, one in zip("ab", pair, strict=True):
-            runs[label_efficiency.Place(0.5, name, seed)] = one
-            used[label_efficiency.Place(0.5, name, seed)] = Used(40, 10, 5)
+            runs[Place(0.5, name, seed)] = one
+            used[Place(0.5, name, seed)] = Used(40, 10, 5)
         gains.append([one.scores for one in pair])
-    found = label_efficiency.summarise(runs, used, seed=0)["values"]["AUC, a - b, 0.5"]
+    found = summarise(runs, used, seed=0)["values"]["AUC, a - b, 0.5"]
 
     labels = np.arange(80) % 2
 
