@@ -54,11 +54,9 @@ def summarise(
             row.append(f"{spread} ({mean.low:.3f} to {mean.high:.3f})")
             values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
         means.append(row)
-        for pair in itertools.combinations(study.names, 2):
-            gain, cells = _gain(study, fraction, *pair)
-            gains.append([share, *cells])
-            name = " - ".join(pair)
-            values[f"{study.metric}, {name}, {fraction:g}"] = gain._asdict()
+        differences, against_last = _gains(study, fraction)
+        values |= differences
+        gains += against_last
     return {
         "headline": _headline(study, gains, means, used.values()),
         "tables": [
@@ -113,18 +111,37 @@ def _mean(study: _Study, fraction: float, name: str) -> Interval:
     )
 
 
-def _gain(
-    study: _Study, fraction: float, one: str, other: str
-) -> tuple[Interval, list[str]]:
-    """Return one - other with its interval, and the row of cells that tells it."""
-    pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
-    gain = difference(*pair, study.first, seed=study.seed)
+def _gains(
+    study: _Study, fraction: float
+) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
+    """Return the difference of each pair, by name, and rows that tell some of them.
+
+    These are against the last initialisation, the largest first: all pairs of seven are
+    too many to read.
+    """
+    values, rows = {}, []
+    for one, other in itertools.combinations(study.names, 2):
+        pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
+        gain = difference(*pair, study.first, seed=study.seed)
+        values[f"{study.metric}, {one} - {other}, {fraction:g}"] = gain._asdict()
+        if other == study.names[-1]:
+            row = _gain_row(study, fraction, one, other, gain)
+            rows.append((gain.value, row))
+    rows.sort(key=lambda found: -found[0])
+    return values, [row for _, row in rows]
+
+
+def _gain_row(study, fraction, one, other, gain: Interval) -> list[str]:
     by_seed = np.subtract(
         _of(study.scores, fraction, one), _of(study.scores, fraction, other)
     )
-    deviation = outcome.mean_and_deviation(by_seed.tolist())
-    better = f"{int((by_seed > 0).sum())} of {len(by_seed)}"
-    return gain, [f"{one} - {other}", deviation, better, shown(gain)]
+    return [
+        f"{100 * fraction:g} %",
+        f"{one} - {other}",
+        outcome.mean_and_deviation(by_seed.tolist()),
+        f"{int((by_seed > 0).sum())} of {len(by_seed)}",
+        shown(gain),
+    ]
 
 
 def _curve(study: _Study, name: str) -> dict[str, Any]:
@@ -174,10 +191,16 @@ def _means_table(study, rows) -> dict[str, Any]:
 
 
 def _gains_table(study, rows) -> dict[str, Any]:
+    others = (
+        f" Each against {study.names[-1]}, the largest first; results.json has every pair."
+        if len(study.names) > 2
+        else ""
+    )
     return {
         "title": f"Paired differences of test {study.metric}",
         "note": "The same subset and seed on both sides. The interval is of the mean "
-        "difference over seeds, by bootstrap over test patients; * leaves out 0.",
+        "difference over seeds, by bootstrap over test patients; * leaves out 0."
+        f"{others}",
         "columns": [
             "labels",
             "of",

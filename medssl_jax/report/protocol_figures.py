@@ -8,10 +8,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from medssl_jax.report.figures import COLOURS, DASHES, MARKERS, styled
+from medssl_jax.report.figures import COLOURS, DASHES, GREY, MARKERS, styled
 
 _FEW = 6  # values on an axis
-MOST_BANDS = 4  # more lie on each other and hide the lines
+MOST_BANDS = 4  # in one panel: more lie on each other
+_COLUMNS = 3  # of panels
 
 
 class Band(NamedTuple):
@@ -24,27 +25,59 @@ class Band(NamedTuple):
 
 @styled
 def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
-    """Draw means over repeats, and the repeats: points, and a band where lines are few."""
+    """Draw means over repeats, bands around them, and the repeats as points.
+
+    More than a few would hide each other: then each has a panel, where the last one is
+    drawn too, in grey.
+    """
+    if len(lines) > MOST_BANDS:
+        return _panels(lines, xlabel, ylabel)
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
     for i, line in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
-        if len(lines) <= MOST_BANDS:
-            low, high = line.y.min(0), line.y.max(0)
-            axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
-        look = DASHES[i % len(DASHES)] + MARKERS[i % len(MARKERS)]
-        mean = line.y.mean(0)
-        axes.plot(line.x, mean, look, color=colour, label=line.name, markersize=5)
-        for repeat in line.y:
-            axes.plot(line.x, repeat, ".", color=colour, alpha=0.45, markersize=4)
-    ticks = sorted({float(x) for line in lines for x in line.x})
-    # few, far apart at the top: 10, 25, 50, 100; tenths would crowd there
-    scale = "log" if len(ticks) <= _FEW else "linear"
-    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=scale)
-    axes.set_xticks([], minor=True)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        _band(axes, line, COLOURS[i % len(COLOURS)], i)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _ticks(axes, lines)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
+
+
+def _panels(lines: Sequence[Band], xlabel: str, ylabel: str) -> Figure:
+    *others, last = lines
+    rows = -(-len(others) // _COLUMNS)
+    figure = Figure(figsize=(7.2, 0.7 + 2.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for i, (axes, line) in enumerate(zip(grid.flat, others, strict=False)):
+        _band(axes, last, GREY, 1)
+        _band(axes, line, COLOURS[i % len(COLOURS)], 0)
+        axes.set_title(line.name)
+        _ticks(axes, lines)
+        axes.tick_params(labelbottom=i + _COLUMNS >= len(others))  # the column's last
+    for axes in grid.flat[len(others) :]:
+        axes.set_visible(False)
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles[:1], names[:1], loc="outside upper right")
+    figure.supxlabel(xlabel, size="medium")
+    figure.supylabel(ylabel, size="medium")
+    return figure
+
+
+def _band(axes, line: Band, colour: str, look: int) -> None:
+    low, high = line.y.min(0), line.y.max(0)
+    axes.fill_between(line.x, low, high, color=colour, alpha=0.18, linewidth=0)
+    style = DASHES[look % len(DASHES)] + MARKERS[look % len(MARKERS)]
+    mean = line.y.mean(0)
+    axes.plot(line.x, mean, style, color=colour, label=line.name, markersize=5)
+    for repeat in line.y:
+        axes.plot(line.x, repeat, ".", color=colour, alpha=0.45, markersize=4)
+
+
+def _ticks(axes, lines: Sequence[Band]) -> None:
+    ticks = sorted({float(x) for line in lines for x in line.x})
+    # few, far apart at the top: 10, 25, 50, 100; tenths would crowd there
+    axes.set_xscale("log" if len(ticks) <= _FEW else "linear")
+    axes.set_xticks([], minor=True)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 @styled

@@ -27,7 +27,7 @@ def label_curves(run: Run) -> Section | None:
         for line in lines
     )
     few = len(lines) <= protocol_figures.MOST_BANDS
-    band = "bands: from the lowest seed to the highest; " if few else ""
+    beside = "" if few else f" Each beside {lines[-1].name}, in grey."
     picture = Picture(
         figures.uri(
             protocol_figures.bands(
@@ -35,9 +35,11 @@ def label_curves(run: Run) -> Section | None:
             )
         ),
         f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
-        f"Lines: means over {len(lines[0].y)} seeds; {band}points: each seed.",
+        f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to the "
+        f"highest; points: each seed.{beside}",
     )
-    return Section("Label efficiency", [Gallery([picture])])
+    room = Gallery([picture], least_rem=25 if few else 44)
+    return Section("Label efficiency", [room])
 
 
 def grid(run: Run) -> Section | None:

@@ -283,10 +283,43 @@ def test_a_loss_far_off_does_not_take_the_colours_of_the_others():
     ]
 
 
-@pytest.mark.parametrize("count, drawn", [(4, 4), (5, 0)])
-def test_bands_that_would_hide_the_lines_are_left_out(count, drawn):
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_every_line_has_a_band_and_many_lines_have_panels_beside_the_last(count):
     x, y = np.array([10.0, 100.0]), np.array([[0.6, 0.8], [0.7, 0.9]])
     lines = [protocol_figures.Band(f"{i}", x, y + 0.01 * i) for i in range(count)]
-    (axes,) = protocol_figures.bands(lines, xlabel="", ylabel="").axes
-    assert len(axes.collections) == drawn
-    assert len(axes.get_legend_handles_labels()[1]) == count
+    figure = protocol_figures.bands(lines, xlabel="", ylabel="")
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    drawn = [lines] if count == 4 else [[lines[-1], line] for line in lines[:-1]]
+    for axes, shown in zip(panels, drawn, strict=True):
+        assert axes.get_legend_handles_labels()[1] == [line.name for line in shown]
+        bands = [path for one in axes.collections for path in one.get_paths()]
+        for line, mean, band in zip(
+            shown, axes.lines[:: 1 + len(y)], bands, strict=True
+        ):
+            np.testing.assert_allclose(mean.get_ydata(), line.y.mean(0))
+            heights = band.vertices[band.vertices[:, 0] == 10.0, 1]
+            lowest, highest = line.y[:, 0].min(), line.y[:, 0].max()
+            assert (heights.min(), heights.max()) == pytest.approx((lowest, highest))
+        if count > 4:
+            assert axes.get_title("left") == shown[1].name
+            of_last, of_line = (axes.lines[at].get_color() for at in (0, 1 + len(y)))
+            assert of_last == figures.GREY != of_line
+
+
+def test_of_many_starts_the_table_sets_each_against_the_last_the_largest_first():
+    leads = {"a": 0.05, "b": 0.1, "c": -0.02, "random": 0.0}
+    runs = {
+        Place(share, name, 0): constant(0.5 + (1.2 - share) * lead)
+        for share in (0.1, 1.0)
+        for name, lead in leads.items()
+    }
+    found = summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
+    gains = by_column(found["tables"][1])
+    expected = [f"{name} - random" for name in ("b", "a", "c")]
+    assert [row["of"] for row in gains] == [*expected, *expected]
+    assert [row["labels"] for row in gains] == ["10 %"] * 3 + ["100 %"] * 3
+    assert "Each against random" in found["tables"][1]["note"]
+    assert found["headline"].startswith("AUC of a - random: +0.055 (")
+    pairs = [name for name in found["values"] if " - " in name]
+    assert len(pairs) == 2 * 6
+    assert found["values"]["AUC, b - c, 0.1"]["value"] == pytest.approx(1.1 * 0.12)
