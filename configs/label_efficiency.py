@@ -14,6 +14,23 @@ checkpoint of every run, all of them: they are counted beside the training label
 fewer, lower config.experiment.splits.validation.fraction. Kill it, start it again: it
 goes on.
 
+A pretrained and a random network want different learning rates. Of config.rates each
+initialisation has, with each share of the labels, the one with the lowest validation
+loss in a run of a seed of its own; the grid is the same for all. () leaves the
+experiment's own. An encoder is frozen for experiment.method.frozen_epochs; random
+weights never are.
+
+The question of Taleb et al. 2020, on volumes in the decathlon's layout, with encoders
+of configs/proxy.py:TASK:msd and configs/pretrain_unet.py:byol_msd, the former with
+--config.splits.test.fraction=0.2 as the latter: what is tested here was not seen there.
+
+python -m medssl_jax.main --config=configs/label_efficiency.py:segment:msd \
+    --config.experiment.data.root=DIR --config.experiment.method.frozen_epochs=25 \
+    --config.fractions="(0.05, 0.1, 0.25, 0.5, 1.0)" \
+    --config.rates="(0.0003, 0.001, 0.003)" --config.initialisations="(
+        'rotation=RUN', 'jigsaw=RUN', 'relative patch location=RUN', 'exemplar=RUN',
+        'CPC=RUN', 'BYOL=RUN', 'random=')"
+
 Published (arXiv:2101.05224): 10 to 90 % of the labels. Run on chest X-rays:
 benchmarks/RESULTS.md. The demo, after configs/simclr.py's: four fractions, two
 initialisations, three seeds, 24 fine-tunings on phantoms.
@@ -35,6 +52,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.repeats = 3
     tenths = tuple(i / 10 for i in range(1, 11))
     config.fractions = (0.1, 0.25, 0.5, 1.0) if demo else tenths
+    config.rates = ()  # peaks to choose from; one is that of all
     # the report's headline sets the first against the last
     pretrained = "runs/simclr-demo" if demo else ""
     config.initialisations = (f"pretrained={pretrained}", "random=")

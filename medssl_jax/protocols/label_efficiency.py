@@ -1,10 +1,11 @@
 """How many labels an initialisation needs: the same subsets for each of several."""
 
 import itertools
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,13 +13,38 @@ from ml_collections import ConfigDict
 
 from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, UserError
-from medssl_jax.protocols import convergence, outcome
+from medssl_jax.protocols import choice, convergence, outcome, rates
 from medssl_jax.protocols.cases import Cases, aligned
 from medssl_jax.protocols.experiment import Pace, complete, has_results, prepare, vary
 from medssl_jax.protocols.label_curves import Place, summarise
 from medssl_jax.protocols.tested import read_cases
-from medssl_jax.ranges import Parts
+from medssl_jax.ranges import Parts, Positive
 from medssl_jax.saved import encoder
+
+_FIELDS = {
+    "fractions": Parts,
+    "initialisations": Sequence[str],
+    "rates": Sequence[Positive],
+}
+
+
+class _Plan(NamedTuple):
+    """All runs of a protocol.
+
+    starts: the path of each initialisation, "" for random weights.
+    tried: where rates are chosen; measured: where the test is made.
+    """
+
+    experiment: ConfigDict
+    starts: Mapping[str, str]
+    tried: Mapping[rates.Line, Mapping[float, Path]]
+    measured: Mapping[Place, Path]
+
+    @property
+    def folders(self) -> list[Path]:
+        """All of them, in the order in which they are made."""
+        tried = [folder for each in self.tried.values() for folder in each.values()]
+        return [*tried, *self.measured.values()]
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -28,47 +54,105 @@ def run(config: ConfigDict, workdir: Path) -> None:
     validation and test examples, of all seeds (`data.split_seed`). Every run has the
     experiment's number of updates, whatever the fraction: fewer labels are not also
     shorter training, and the checkpoint of the lowest validation loss is tested.
+    Of several `config.rates` each initialisation has, at each fraction, the one that
+    its own validation chooses; a single one is that of all.
     Runs that are finished are not made again. Encoders are looked at before the first.
 
     Raises:
       UserError: if config, data or disk do not allow it, or a run diverges.
     """
     began = time.time()
-    experiment = prepare(config, workdir)
-    resolve.fields(config, {"fractions": Parts, "initialisations": Sequence[str]})
-    starts = _starts(config.initialisations)
-    fractions = sorted(set(config.fractions))
-    seeds = [experiment.seed + i for i in range(config.repeats)]
-    folders = {
-        # seeds first: what is there after a stop is a whole curve
-        Place(fraction, name, seed): workdir / "runs" / name / f"{fraction:g}/{seed}"
-        for seed, fraction, name in itertools.product(seeds, fractions, starts)
-    }
-    to_make = {p.initialisation for p, at in folders.items() if not has_results(at)}
-    for name in sorted(to_make):
-        encoder.check_start(starts[name], experiment.model.to_dict())
-    pace = Pace(list(folders.values()))
-    for (fraction, name, seed), folder in folders.items():
-        one = vary(
-            experiment,
-            {
-                "seed": seed,
-                "init_from": starts[name],
-                "data.label_fraction": float(fraction),
-            },
-        )
+    plan = _plan(config, workdir)
+    _check_starts(plan)
+    pace = Pace(plan.folders)
+    choices = _choose_rates(plan, workdir, pace)
+    for place, folder in plan.measured.items():
+        changes = _changes(plan, place)
+        if choices:
+            changes[choice.PEAK] = choices[place[:2]].rate
+        one = vary(plan.experiment, changes)
         found = complete(one, folder, within=workdir)
         pace.tell()
         if "diverged" in found:
             text = f"{folder} diverged: {found['diverged']}"
-            raise UserError(f"{text} (choose a rate with configs/grid.py)")
+            raise UserError(f"{text} (give config.rates lower ones to choose from)")
     if jax.process_index() != 0:
         return
-    runs = _read(folders)
-    used = {place: outcome.labels_used(f) for place, f in folders.items()}
-    results = summarise(runs, used, seed=experiment.seed)
-    by_seed: dict[tuple[float, str], list[Path]] = {}
-    for place, folder in folders.items():
+    results = _results(plan, choices, workdir)
+    outcome.finish(config, workdir, results, outcome.facts_of(plan.folders), began)
+
+
+def _plan(config: ConfigDict, workdir: Path) -> _Plan:
+    experiment = prepare(config, workdir)
+    resolve.fields(config, _FIELDS)
+    if len(config.rates) == 1:
+        experiment = vary(experiment, {choice.PEAK: float(config.rates[0])})
+    starts = _starts(config.initialisations)
+    lines = list(itertools.product(sorted(set(config.fractions)), starts))
+    seeds = [experiment.seed + i for i in range(config.repeats)]
+    measured = {
+        # seeds first: what is there after a stop is a whole curve
+        Place(fraction, name, seed): workdir / "runs" / name / f"{fraction:g}/{seed}"
+        for seed, (fraction, name) in itertools.product(seeds, lines)
+    }
+    tried = rates.folders(workdir / "rates", lines, config.rates)
+    return _Plan(experiment, starts, tried, measured)
+
+
+def _check_starts(plan: _Plan) -> None:
+    """Look at the encoders that runs are still to be made from."""
+    by_start = [(p.initialisation, at) for p, at in plan.measured.items()]
+    for (_, name), folders in plan.tried.items():
+        by_start += [(name, at) for at in folders.values()]
+    for name in sorted({name for name, at in by_start if not has_results(at)}):
+        encoder.check_start(plan.starts[name], plan.experiment.model.to_dict())
+
+
+def _choose_rates(
+    plan: _Plan, workdir: Path, pace: Pace
+) -> dict[rates.Line, rates.Choice]:
+    apart = plan.experiment.seed + rates.APART
+    experiments = {
+        line: vary(plan.experiment, _changes(plan, Place(*line, apart)))
+        for line in plan.tried
+    }
+    choices = rates.choose(experiments, plan.tried, within=workdir, pace=pace)
+    if (edge := rates.at_edge(choices)) and jax.process_index() == 0:
+        print(f"warning: {edge}", file=sys.stderr, flush=True)
+    return choices
+
+
+def _changes(plan: _Plan, place: Place) -> dict[str, Any]:
+    """Return what a run has of its own in the experiment's config."""
+    init_from = plan.starts[place.initialisation]
+    changes = {
+        "seed": place.seed,
+        "init_from": init_from,
+        "data.label_fraction": float(place.fraction),
+    }
+    if not init_from and "frozen_epochs" in plan.experiment.method:
+        # Random weights have nothing that a new head could spoil: frozen, they would
+        # only learn in fewer updates than the others.
+        changes["method.frozen_epochs"] = 0.0
+    return changes
+
+
+def _results(
+    plan: _Plan, choices: Mapping[rates.Line, rates.Choice], workdir: Path
+) -> dict[str, Any]:
+    """Return what results.json holds; write the tables of all runs."""
+    seed = plan.experiment.seed
+    runs = _read(plan.measured)
+    used = {place: outcome.labels_used(f) for place, f in plan.measured.items()}
+    results = summarise(runs, used, seed=seed)
+    results["tables"][0]["note"] += _frozen(plan)
+    if choices:
+        results["headline"] += f" {rates.told(choices)}"
+        results["tables"].append(rates.table(choices, seed=seed + rates.APART))
+        results["rates"] = rates.values(choices)
+        rates.write_csv(workdir / "rates.csv", choices)
+    by_seed: dict[rates.Line, list[Path]] = {}
+    for place, folder in plan.measured.items():
         by_seed.setdefault(place[:2], []).append(folder)
     metric = next(iter(runs.values())).main
     if found := convergence.table(by_seed, metric):
@@ -76,8 +160,16 @@ def run(config: ConfigDict, workdir: Path) -> None:
     rows = _rows(runs, used)
     by_row = [list(row.values()) for row in rows]
     files.write_csv(workdir / "label_efficiency.csv", list(rows[0]), by_row)
-    facts = outcome.facts_of(list(folders.values()))
-    outcome.finish(config, workdir, results, facts, began)
+    return results
+
+
+def _frozen(plan: _Plan) -> str:
+    """Say which encoders were frozen at first, where any was."""
+    epochs = plan.experiment.method.get("frozen_epochs", 0.0)
+    if not epochs or not any(plan.starts.values()):
+        return ""
+    random = "" if all(plan.starts.values()) else ", random ones never"
+    return f" Pretrained encoders are frozen for the first {epochs:g} epochs{random}."
 
 
 def _starts(initialisations: Sequence[str]) -> dict[str, str]:
