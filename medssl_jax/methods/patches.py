@@ -76,21 +76,17 @@ def overlapping(
     """
     *sides, channels = image.shape
     counts = [max(0, (side - size) // stride + 1) for side in sides]
-    margin = [
-        (side - size - (count - 1) * stride) // 2
-        for side, count in zip(sides, counts, strict=True)
-    ]
-    at = itertools.product(*map(range, counts))
-    corners = [
-        [m + k * stride for m, k in zip(margin, place, strict=True)] for place in at
-    ]
-    cut = [
-        lax.slice(image, (*low, 0), (*(x + size for x in low), channels))
-        for low in corners
-    ]
-    if not cut:
+    if min(counts) == 0:
         return jnp.zeros((0, 0, *[size] * len(sides), channels), image.dtype)
-    found = jnp.stack(cut)
+    cut = image
+    for axis, (side, count) in enumerate(zip(sides, counts, strict=True)):
+        margin = (side - size - (count - 1) * stride) // 2
+        at = margin + stride * np.arange(count)[:, None] + np.arange(size)
+        cut = jnp.take(cut, at.ravel(), axis, mode="clip")
+    cut = cut.reshape(*(k for count in counts for k in (count, size)), channels)
+    axes = range(cut.ndim - 1)
+    cut = cut.transpose(*axes[::2], *axes[1::2], -1)
+    found = cut.reshape(-1, *cut.shape[len(sides) :])
     found = jax.vmap(_standardised)(found) if standardise else found
     return found.reshape(counts[0], -1, *found.shape[1:])
 
