@@ -21,6 +21,9 @@ _NAMES = {
     "prototypes_in_use": "Share of prototypes in use",
     "label_loss": "Loss of the labels",
     "contrastive_accuracy": "Share of views nearest to their partner",
+    "pretext_accuracy": "Share of the task's answers that are right",
+    "loss_of_guessing": "Loss over that of guessing",
+    "active": "Share of examples that cost something",
     "spread": "Spread of the projections",
     "data_wait": "Share of time spent waiting for data",
 }

@@ -6,6 +6,7 @@ the same bytes for the same run.
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import NamedTuple
@@ -182,14 +183,21 @@ def views(
     # columns as wide as makes their images of one height
     ratios = [images[0].shape[1] / images[0].shape[0] for _, images in columns]
     height = width / sum(ratios)
-    figure = Figure(figsize=(width, rows * height + 0.3), layout="constrained")
+    # names wrap at the width of their column: a character is .08 inches wide
+    titles = [
+        textwrap.fill(name, max(8, int(height * ratio / 0.08)), break_long_words=False)
+        for (name, _), ratio in zip(columns, ratios, strict=True)
+    ]
+    above = 0.13 + 0.17 * max(title.count("\n") + 1 for title in titles)
+    figure = Figure(figsize=(width, rows * height + above), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.02, wspace=0, hspace=0)
     grid = figure.subplots(
         rows, len(columns), squeeze=False, gridspec_kw={"width_ratios": ratios}
     )
-    for j, (name, images) in enumerate(columns):
+    for j, (_, images) in enumerate(columns):
         for i, image in enumerate(images):
             grid[i, j].imshow(image, cmap="gray", vmin=0, vmax=1)
             grid[i, j].axis("off")
-        grid[0, j].set_title(name)
+            grid[i, j].set_anchor("N")  # close to the names above
+        grid[0, j].set_title(titles[j])
     return figure

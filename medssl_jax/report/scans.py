@@ -1,6 +1,7 @@
 """The grid of scans and views, volumes by some of their slices."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from medssl_jax.report import figures
 from medssl_jax.report.blocks import Gallery, Picture
 
 _SLICES = 3
+_MOST = 4  # views beside a scan by so many slices; of more, such as patches, one each
 _SHOWN = 4  # examples
 
 
@@ -23,30 +25,45 @@ def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
     shown = {name: array[:_SHOWN].astype(np.float32) for name, array in arrays.items()}
     source, masks = shown.pop("source"), shown.pop("mask", None)
     volumes = source.ndim == 5
-    # one range for all views, so that a change of brightness between two shows; each
-    # scan has its own, as scans come in any unit
-    low, high = np.percentile(
-        np.concatenate([*map(np.ravel, shown.values())]), [0.5, 99.5]
-    )
+    montage = functools.partial(_montage, slices=_SLICES if len(shown) <= _MOST else 1)
     panels = {
-        "scan": [
-            _montage(_scaled(image, image.min(), image.max())) for image in source
-        ],
+        "scan": [montage(_scaled(image, image.min(), image.max())) for image in source],
     }
+    ranges = _ranges(shown.values())
     for name, view in shown.items():
-        panels[f"{name} view"] = [_montage(_scaled(image, low, high)) for image in view]
+        ends = ranges[view.shape]
+        titled = f"{name.replace('_', ' ')} view"
+        panels[titled] = [montage(_scaled(image, *ends)) for image in view]
     if masks is not None and "image" in shown:
-        seen = zip(_scaled(shown["image"], low, high), masks, strict=True)
-        panels["mask"] = [_montage(_coloured(*pair)) for pair in seen]
+        image = shown["image"]
+        seen = zip(_scaled(image, *ranges[image.shape]), masks, strict=True)
+        panels["mask"] = [montage(_coloured(*pair)) for pair in seen]
     shapes = {" x ".join(map(str, view.shape[1:-1])) for view in shown.values()}
-    kind = f"{_SLICES} slices of each volume" if volumes else "images"
+    of_each = f"{_SLICES} slices" if len(shown) <= _MOST else "the middle slice"
+    kind = f"{of_each} of each volume" if volumes else "images"
+    alike = "all" if len(ranges) == 1 else "those of one size"
     picture = Picture(
         figures.uri(figures.views(panels, width=9.0 if volumes else 5.0), kind="png"),
         f"{len(source)} scans, {kind}, each with its views ({', '.join(shown)}).",
         f"{kind[0].upper()}{kind[1:]}; the views are {' and '.join(sorted(shapes))} as "
-        "the network gets them, all on one scale of brightness.",
+        f"the network gets them, {alike} on one scale of brightness.",
     )
     return Gallery([picture], least_rem=44 if volumes else 25)
+
+
+def _ranges(views: Iterable[np.ndarray]) -> dict[tuple[int, ...], np.ndarray]:
+    """Return one range for all views of a shape, by it.
+
+    So that a change of brightness between two shows; patches are in another unit. Each
+    scan has its own, as scans come in any.
+    """
+    of_shape = {}
+    for view in views:
+        of_shape.setdefault(view.shape, []).append(np.ravel(view))
+    return {
+        shape: np.percentile(np.concatenate(each), [0.5, 99.5])
+        for shape, each in of_shape.items()
+    }
 
 
 def _scaled(image: Float[np.ndarray, "..."], low, high) -> Float[np.ndarray, "..."]:
@@ -67,11 +84,13 @@ def _coloured(
     return coloured
 
 
-def _montage(image: Float[np.ndarray, "*s c"]) -> Float[np.ndarray, "_ _ *c"]:
+def _montage(
+    image: Float[np.ndarray, "*s c"], slices: int
+) -> Float[np.ndarray, "_ _ *c"]:
     """Lay some slices of a volume side by side; an image stays as it is."""
     planes = [image]
     if image.ndim == 4:
-        inner = np.linspace(0, len(image) - 1, _SLICES + 2)[1:-1]
+        inner = np.linspace(0, len(image) - 1, slices + 2)[1:-1]
         planes = [image[round(i)] for i in inner]
     # three channels are colours; of any other number, one is shown in gray
     shown = slice(3) if image.shape[-1] == 3 else 0

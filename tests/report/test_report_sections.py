@@ -240,6 +240,34 @@ def test_views_share_one_scale_of_brightness():
     assert 100 < row[2 * third + third * 3 // 4] < 155
 
 
+def test_views_of_another_size_are_in_another_unit_and_have_a_scale_of_their_own():
+    # standardised patches reach much farther than images in [0, 1]
+    image = np.zeros((1, 8, 8, 1), np.float32)
+    image[:, :, 4:] = 1.0
+    patch = np.full((1, 4, 4, 1), -9.0, np.float32)
+    patch[:, :, 2:] = 9.0
+    drawn = _grid(image, image, patch)
+    row = drawn[drawn.shape[0] * 2 // 3, :, 0]
+    third = len(row) // 3
+    dark, bright = row[third + third // 4], row[third + third * 3 // 4]
+    assert dark < 10 and bright > 240
+
+
+def test_many_views_of_volumes_are_shown_by_a_slice_each_with_names_that_fit():
+    volume = np.linspace(0, 1, 9, dtype=np.float32).reshape(1, 9, 1, 1, 1)
+    volume = np.broadcast_to(volume, (1, 9, 8, 8, 1))
+    names = [f"relative_patch_location_images {i}" for i in range(1, 9)]
+    gallery = scan_grid({"source": volume} | dict.fromkeys(names, volume))
+    assert "the middle slice of each volume" in gallery.pictures[0].alt
+    image = _pixels(gallery.pictures[0])
+    row = image[image.shape[0] * 2 // 3, :, 0]
+    assert {*row.tolist()} == {128, 255}
+    assert (image[0] == 255).all()  # no name is cut
+    ink = (image[: image.shape[0] // 3, :, 0] < 128).any(axis=0)
+    columns = np.array_split(ink, len(names) + 1)
+    assert all(not column[:2].any() for column in columns)  # nor runs into another
+
+
 def test_colour_images_stay_in_colour_and_volumes_are_gray():
     red = np.zeros((2, 8, 8, 3), np.uint8)
     red[..., 0] = 255
