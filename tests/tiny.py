@@ -53,6 +53,17 @@ SETTINGS = {
         "beta": 2.0,
         "classes": 3,
     },
+    "joint": {
+        "tasks": {
+            "rotation": {"weight": 0.5, "hidden_sizes": (6,)},
+            "byol": {
+                "weight": 2.0,
+                "hidden_size": 16,
+                "output_size": 8,
+                "base_tau": 0.9,
+            },
+        }
+    },
     "supervised findings": {"findings": 3},
     "segment": SEGMENT | {"over_batch": False, "deep_supervision": False},
     "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
@@ -79,11 +90,13 @@ def noisy(image):
 
 
 def views(name: str = ""):
+    cube = noisy(lambda x: x[:, 2:6, 2:6])
     if name == "rotation":
-        return {"first": noisy(lambda x: x[:, 2:6, 2:6])}
+        return {"first": cube}
     whole = noisy(lambda x: x)
     return {
         "first": whole,
+        "rotation_first": cube,  # of `joint`
         "second": whole,
         "assigned": whole,
         "small": noisy(lambda x: x[:, 2:6, 2:6]),

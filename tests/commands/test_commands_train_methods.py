@@ -16,9 +16,13 @@ pytestmark = pytest.mark.slow
 
 def smallest(config):
     """Shrink what demos have in common: 96 images, two micro-batches to an update."""
-    config.data.update(shape=(16, 16), workers=0, cache="")
+    shortest(config)
     config.model.update(layers=(1, 1), width=4)
     config.method.update(hidden_size=8, output_size=8)
+
+
+def shortest(config):
+    config.data.update(shape=(16, 16), workers=0, cache="")
     config.update(batch_size=48, micro_batch_size=24, train_epochs=4.0, init_from="")
     # every 3 micro-batches, in mid-accumulation every other time; of bags every one
     config.checkpoint.update(every_epochs=0.75, keep=20)
@@ -57,7 +61,21 @@ def swav():
     return config
 
 
+def joint():
+    config = load("proxy", "joint_2d")
+    shortest(config)
+    config.data.update(count=96, size_pixels=(16, 16))
+    for role in ("probe", "test"):
+        config.splits[role].count = 32
+    config.model.update(width=4, levels=2)
+    for task in ("rotation", "jigsaw"):
+        config.method.tasks[task].hidden_sizes = (8,)
+    config.method.tasks.exemplar.output_size = 8
+    return config
+
+
 CONFIGS = {
+    "joint": joint,
     # whose data, views and method are SimCLR's, in pairs
     "micle": lambda: contrastive("micle"),
     "swav": swav,
@@ -99,6 +117,18 @@ def test_a_stopped_run_ends_with_the_same_bits(finished, tmp_path):
     assert state.keys() == expected.keys() and position == expected_position
     for name, leaf in expected.items():
         np.testing.assert_array_equal(state[name], leaf, err_msg=name)
+
+
+@pytest.mark.parametrize("finished", ["joint"], indirect=True)
+def test_each_task_of_a_joint_run_is_logged_and_shown(finished):
+    _, workdir = finished
+    logged = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    tasks = {"rotation": 1.0, "jigsaw": 0.5, "exemplar": 20.0}
+    total = sum(weight * logged[f"loss/{task}"] for task, weight in tasks.items())
+    assert logged["loss"] == pytest.approx(total, rel=1e-4)
+    assert {f"pretext_accuracy/{task}" for task in tasks} <= logged.keys()
+    shown = {"rotation_images 1", "jigsaw_images 8", "exemplar_second"}
+    assert shown <= {*np.load(workdir / "views.npz")}
 
 
 @pytest.mark.parametrize("finished", ["swav"], indirect=True)
