@@ -2,30 +2,55 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+Seconds = Sequence[float]  # of each round
 
 
-def compare(
-    steps: Mapping[str, Callable[[], float]], *, amount: int, unit: str, rounds: int
-) -> None:
-    """Print `amount` units over the median seconds of each, and the first over the last.
+def timed(
+    steps: Mapping[str, Callable[[], object]], *, rounds: int
+) -> dict[str, Seconds]:
+    """Return how long each took in every round.
 
     Each runs once before, which compiles it.
     """
-    seconds = {name: [] for name in steps}
+    taken = {name: [] for name in steps}
     for name, step in steps.items():
         began = time.perf_counter()
         step()
-        print(f"{name}: first step {time.perf_counter() - began:.1f} s")
+        print(f"{name}: first step {time.perf_counter() - began:.1f} s", flush=True)
     for _ in range(rounds):
         for name, step in steps.items():
             began = time.perf_counter()
             step()
-            seconds[name].append(time.perf_counter() - began)
-    rates = {name: amount / statistics.median(s) for name, s in seconds.items()}
-    for name, times in seconds.items():
-        spread = f"{amount / max(times):.2f} to {amount / min(times):.2f}"
-        print(f"{name}: {rates[name]:.2f} {unit}/s, median of {rounds} ({spread})")
-    if len(rates) > 1:
-        first, *_, last = rates.values()
-        print(f"ratio: {first / last:.2f}")
+            taken[name].append(time.perf_counter() - began)
+    return taken
+
+
+def rate(name: str, taken: Seconds, *, amount: int, unit: str) -> str:
+    """Say how many units a second there are: `amount` over the median, and the range."""
+    spread = f"{amount / max(taken):.2f} to {amount / min(taken):.2f}"
+    median = amount / statistics.median(taken)
+    return f"{name}: {median:.2f} {unit}/s, median of {len(taken)} ({spread})"
+
+
+def ratio(first: Seconds, second: Seconds) -> float:
+    """Return how many times as fast the first is, by the medians."""
+    return statistics.median(second) / statistics.median(first)
+
+
+def share(part: Seconds, whole: Seconds) -> float:
+    """Return the median of the rounds' shares."""
+    return statistics.median(p / w for p, w in zip(part, whole, strict=True))
+
+
+def compare(
+    steps: Mapping[str, Callable[[], object]], *, amount: int, unit: str, rounds: int
+) -> None:
+    """Print `amount` units over the median seconds of each, and the first over the last."""
+    taken = timed(steps, rounds=rounds)
+    for name, times in taken.items():
+        print(rate(name, times, amount=amount, unit=unit))
+    if len(taken) > 1:
+        first, *_, last = taken.values()
+        print(f"ratio: {ratio(first, last):.2f}")

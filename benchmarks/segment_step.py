@@ -11,17 +11,14 @@ gradients that are not finite. --views adds a third that also makes random views
 configs/segment.py has them; --peer=False leaves PyTorch out.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from in_turn import compare
+from one_step import durations, step_of
 
 from medssl_jax.methods.segment import segment
 from medssl_jax.models.unet import unet
-from medssl_jax.optim.durations import Durations
-from medssl_jax.optim.optimizers import optimizer
-from medssl_jax.step.state import init_state, make_train_step
 from medssl_jax.views.compose import compose
 
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of the first level")
@@ -48,11 +45,10 @@ VIEW = {
 def ours(image, mask, view: dict):
     """Return a function that trains once and gives the loss."""
     common = {"dtype": jnp.float32, "axis_name": None}
-    durations = Durations(1000, len(image), len(image), 1)
     method = segment(
         unet(ndim=3, width=_WIDTH.value, levels=_LEVELS.value, **common),
         views={"first": compose(view), "eval": compose({})},
-        durations=durations,
+        durations=durations(len(image)),
         classes=3,
         dice=1.0,
         cross_entropy=1.0,
@@ -61,19 +57,7 @@ def ours(image, mask, view: dict):
         deep_supervision=False,
         **common,
     )
-    tx = optimizer(durations, lambda update: 1e-3, name="adam", b1=0.9, b2=0.999)
-    batch = jax.device_put({"image": image, "mask": mask})
-    state = jax.jit(lambda key: init_state(method, tx, key, batch))(jax.random.key(0))
-    train = jax.jit(
-        make_train_step(method, tx, seed=0, axis_name=None), donate_argnums=0
-    )
-
-    def step() -> float:
-        nonlocal state
-        state, metrics = jax.block_until_ready(train(state, batch))
-        return float(metrics["loss"])
-
-    return step
+    return step_of(method, {"image": image, "mask": mask})
 
 
 def main(_) -> None:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import jax
 from absl import app, flags
+from in_turn import share, timed
 from ml_collections import config_flags
+from one_step import views_of
 
 from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.run.task import build
 from medssl_jax.step.parallel import AXIS, parallel
-from medssl_jax.step.state import make_train_step, views_fed
+from medssl_jax.step.state import make_train_step
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/byol3d.py", "experiment")
 _STEPS = flags.DEFINE_integer("steps", 48, "steps of the loop")
@@ -45,28 +47,17 @@ def main(_) -> None:
         )
         state = on.replicate(task.init())
         batch = on.shard(for_device(next(data)))
-        views = jax.jit(
-            lambda arrays: views_fed(
-                task.method, arrays, seed=0, step=0, global_size=rows.global_size
-            )
-        )
-        jax.block_until_ready(views(batch))
-        state, _ = step(state, batch)
-        jax.block_until_ready(state)
-        whole, alone = [], []
-        for _ in range(_ROUNDS.value):
-            began = time.perf_counter()
-            jax.block_until_ready(views(batch))
-            between = time.perf_counter()
+
+        def train() -> None:
+            nonlocal state
             state, _ = step(state, batch)
             jax.block_until_ready(state)
-            whole.append(time.perf_counter() - between)
-            alone.append(between - began)
-        share = statistics.median(v / s for v, s in zip(alone, whole, strict=True))
-        print(
-            f"step {1e3 * statistics.median(whole):.0f} ms, its views alone "
-            f"{1e3 * statistics.median(alone):.0f} ms: {share:.1%}"
-        )
+
+        steps = {"views": views_of(task.method, batch)}
+        taken = timed(steps | {"step": train}, rounds=_ROUNDS.value)
+        alone, whole = (1e3 * statistics.median(taken[k]) for k in ("views", "step"))
+        part = share(taken["views"], taken["step"])
+        print(f"step {whole:.0f} ms, its views alone {alone:.0f} ms: {part:.1%}")
         waited, began = 0.0, time.perf_counter()
         for _ in range(_STEPS.value):
             asked = time.perf_counter()

@@ -35,31 +35,46 @@ class Level(nn.Module):
         return self.conv2(self.conv1(x))
 
 
+class Encoder(nn.ModuleDict):
+    """(b, channels, slices, rows, columns) to the maps of all levels, finest first.
+
+    An odd size is rounded up.
+    """
+
+    def __init__(self, width: int, levels: int, channels: int):
+        super().__init__()
+        widths = [width * 2**level for level in range(levels)]
+        for level, (inputs, features) in enumerate(
+            zip([channels, *widths], widths, strict=False)
+        ):
+            self[f"level{level}"] = Level(inputs, features)
+
+    def forward(self, x):
+        maps = []
+        for level in self.values():
+            x = level(F.max_pool3d(x, 2, ceil_mode=True) if maps else x)
+            maps.append(x)
+        return maps
+
+
 class UNet(nn.Module):
     """(b, channels, slices, rows, columns) to (b, outputs, slices, rows, columns).
 
-    An odd size is rounded up on the way down, and cut on the way up.
+    What is rounded up on the way down is cut on the way up.
     """
 
     def __init__(self, width: int, levels: int, channels: int, outputs: int):
         super().__init__()
-        widths = [width * 2**level for level in range(levels)]
-        self.backbone = nn.ModuleDict()
-        for level, (inputs, features) in enumerate(
-            zip([channels, *widths], widths, strict=False)
-        ):
-            self.backbone[f"level{level}"] = Level(inputs, features)
+        self.backbone = Encoder(width, levels, channels)
         self.head = nn.ModuleDict({"output0": nn.Conv3d(width, outputs, 1)})
-        for i, features in enumerate(reversed(widths[:-1])):
+        for i, level in enumerate(reversed(range(levels - 1))):
+            features = width * 2**level
             self.head[f"up{i}"] = nn.ConvTranspose3d(2 * features, features, 2, 2)
             self.head[f"level{i}"] = Level(2 * features, features)
 
     def forward(self, x):
-        maps = []
-        for level in self.backbone.values():
-            x = level(F.max_pool3d(x, 2, ceil_mode=True) if maps else x)
-            maps.append(x)
-        for i, skip in enumerate(reversed(maps[:-1])):
+        *maps, x = self.backbone(x)
+        for i, skip in enumerate(reversed(maps)):
             depth, rows, columns = skip.shape[2:]
             x = self.head[f"up{i}"](x)[:, :, :depth, :rows, :columns]
             x = self.head[f"level{i}"](torch.cat([skip, x], 1))
