@@ -185,7 +185,7 @@ def views(
     height = width / sum(ratios)
     # names wrap at the width of their column: a character is .08 inches wide
     titles = [
-        textwrap.fill(name, max(8, int(height * ratio / 0.08)), break_long_words=False)
+        textwrap.fill(name, max(1, int(height * ratio / 0.08)), break_long_words=False)
         for (name, _), ratio in zip(columns, ratios, strict=True)
     ]
     above = 0.13 + 0.17 * max(title.count("\n") + 1 for title in titles)

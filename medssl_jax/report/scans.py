@@ -25,7 +25,8 @@ def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
     shown = {name: array[:_SHOWN].astype(np.float32) for name, array in arrays.items()}
     source, masks = shown.pop("source"), shown.pop("mask", None)
     volumes = source.ndim == 5
-    montage = functools.partial(_montage, slices=_SLICES if len(shown) <= _MOST else 1)
+    many = len(shown) > _MOST
+    montage = functools.partial(_montage, slices=1 if many else _SLICES)
     panels = {
         "scan": [montage(_scaled(image, image.min(), image.max())) for image in source],
     }
@@ -39,16 +40,17 @@ def scan_grid(arrays: Mapping[str, np.ndarray]) -> Gallery:
         seen = zip(_scaled(image, *ranges[image.shape]), masks, strict=True)
         panels["mask"] = [montage(_coloured(*pair)) for pair in seen]
     shapes = {" x ".join(map(str, view.shape[1:-1])) for view in shown.values()}
-    of_each = f"{_SLICES} slices" if len(shown) <= _MOST else "the middle slice"
+    of_each = "the middle slice" if many else f"{_SLICES} slices"
     kind = f"{of_each} of each volume" if volumes else "images"
+    wide = volumes or many
     alike = "all" if len(ranges) == 1 else "those of one size"
     picture = Picture(
-        figures.uri(figures.views(panels, width=9.0 if volumes else 5.0), kind="png"),
+        figures.uri(figures.views(panels, width=9.0 if wide else 5.0), kind="png"),
         f"{len(source)} scans, {kind}, each with its views ({', '.join(shown)}).",
         f"{kind[0].upper()}{kind[1:]}; the views are {' and '.join(sorted(shapes))} as "
         f"the network gets them, {alike} on one scale of brightness.",
     )
-    return Gallery([picture], least_rem=44 if volumes else 25)
+    return Gallery([picture], least_rem=44 if wide else 25)
 
 
 def _ranges(views: Iterable[np.ndarray]) -> dict[tuple[int, ...], np.ndarray]:

@@ -253,19 +253,27 @@ def test_views_of_another_size_are_in_another_unit_and_have_a_scale_of_their_own
     assert dark < 10 and bright > 240
 
 
-def test_many_views_of_volumes_are_shown_by_a_slice_each_with_names_that_fit():
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_names_of_many_views_are_whole_and_apart(ndim):
+    image = np.full((1, *[8] * ndim, 1), 0.5, np.float32)
+    names = [f"relative_patch_location_images {i}" for i in range(1, 9)]
+    (picture,) = scan_grid({"source": image} | dict.fromkeys(names, image)).pictures
+    drawn = _pixels(picture)
+    ink = drawn[: drawn.shape[0] // 3, :, 0] < 128
+    assert ink.any() and not ink[0].any()  # no name is cut
+    columns = np.array_split(ink.any(axis=0), len(names) + 1)
+    assert all(not column[:2].any() for column in columns)  # nor runs into another
+
+
+def test_of_many_views_the_middle_slice_is_shown():
     volume = np.linspace(0, 1, 9, dtype=np.float32).reshape(1, 9, 1, 1, 1)
     volume = np.broadcast_to(volume, (1, 9, 8, 8, 1))
-    names = [f"relative_patch_location_images {i}" for i in range(1, 9)]
-    gallery = scan_grid({"source": volume} | dict.fromkeys(names, volume))
-    assert "the middle slice of each volume" in gallery.pictures[0].alt
-    image = _pixels(gallery.pictures[0])
-    row = image[image.shape[0] * 2 // 3, :, 0]
+    patches = {f"images {i}": volume for i in range(1, 9)}
+    (picture,) = scan_grid({"source": volume} | patches).pictures
+    assert "the middle slice of each volume" in picture.alt
+    drawn = _pixels(picture)
+    row = drawn[drawn.shape[0] * 2 // 3, :, 0]
     assert {*row.tolist()} == {128, 255}
-    assert (image[0] == 255).all()  # no name is cut
-    ink = (image[: image.shape[0] // 3, :, 0] < 128).any(axis=0)
-    columns = np.array_split(ink, len(names) + 1)
-    assert all(not column[:2].any() for column in columns)  # nor runs into another
 
 
 def test_colour_images_stay_in_colour_and_volumes_are_gray():
