@@ -117,6 +117,29 @@ def test_views_draw_independently():
     np.testing.assert_allclose(counts / 2000, 0.25, atol=0.04)
 
 
+def test_no_operation_draws_from_the_key_of_another():
+    """Else a crop would tell how the image was turned, and both how it was blurred."""
+    hit = {"probability": 0.5}
+    view = compose(
+        {
+            "energy_bands": {"sigmas": [1], "mean": [1, 1], "std": 1, **hit},
+            "affine": {"rotation_degrees": (-9, 9), "translation": (0, 0.1), **hit},
+            **CROP_AND_FLIP,
+            "rescaled_crop": {"size": (4, 4)},
+            "color_jitter": {"strength": 1.0, **hit},
+            "greyscale": hit,
+            "bias_field": {"coefficients": (-1, 1), **hit},
+            "gamma": {"log_gamma": (-1, 1), **hit},
+            "linear": {"factor": (0.9, 1.1), **hit},
+            "jitter": JITTER,
+            "gaussian_blur": {"sigma": (0.8, 2), **hit},
+            "gaussian_noise": {"std": (0, 0.1), **hit},
+        }
+    )
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(view)(jax.random.key(0), jnp.asarray(VOLUME))
+
+
 def test_image_gets_the_view_of_a_volume_of_one_slice():
     key = jax.random.key(3)
     view = jax.jit(compose({**CROP_AND_FLIP, "jitter": JITTER}))
