@@ -118,6 +118,20 @@ def test_sources_of_other_seeds_share_nothing():
     assert all(not a & b for a, b in itertools.combinations(knees, 2))
 
 
+def test_scanners_see_the_same_knees():
+    mr, ct, us = (slices(count=12, scanner=name) for name in ("mr", "ct", "us"))
+    for source in (ct, us):
+        assert source.patients == mr.patients and source.stamp(0) != mr.stamp(0)
+        np.testing.assert_array_equal(source.labels, mr.labels)
+        for i in range(12):
+            (*knee, scan), (*same, seen) = mr.draw(i), source.draw(i)
+            assert knee == same and scan.signal != seen.signal
+            assert (scan.left, scan.shift_mm) == (seen.left, seen.shift_mm)
+    assert us.draw(0)[2].speckle and not ct.draw(0)[2].speckle
+    with pytest.raises(ConfigError, match=r"data\.scanner 'pet'"):
+        slices(scanner="pet")
+
+
 def test_names_and_stamps_tell_examples_apart():
     source = slices()
     assert source.name(12) == "phantom-slice-000012"

@@ -5,7 +5,13 @@ import pytest
 from perfect_knee import MEAN, Z, centre_mm, image, share
 from scipy import ndimage, stats
 
-from medssl_jax.phantoms.knee.scan import SIGNAL
+from medssl_jax.phantoms.knee.scan import (
+    ATTENUATION,
+    ECHO,
+    SIGNAL,
+    as_modality,
+    draw_scan,
+)
 
 
 def test_a_shift_is_in_mm():
@@ -84,9 +90,51 @@ def test_motion_leaves_copies_along_one_axis():
     np.testing.assert_allclose(ghosted, 0.8 * plain + 0.2 * copies, atol=1e-5)
 
 
-def test_blur_keeps_the_mean():
-    plain, blurred = image(), image(blur=0.25)
-    assert blurred.mean() == pytest.approx(plain.mean(), rel=1e-4)
-    assert (
-        np.abs(np.diff(blurred, axis=1)).mean() < np.abs(np.diff(plain, axis=1)).mean()
+def test_blur_is_within_slices():
+    expected = image()
+    for axis in (1, 2):
+        expected = ndimage.convolve1d(expected, (0.2, 0.6, 0.2), axis, mode="wrap")
+    np.testing.assert_allclose(image(blur=0.2), expected, atol=1e-5)
+
+
+def test_speckle_is_of_rayleigh_about_the_mean():
+    flat = dict.fromkeys(SIGNAL, 0.5)
+    speckled = image(signal=flat, speckle=True) / 0.5
+    law = stats.rayleigh(scale=np.sqrt(2 / np.pi))
+    assert law.mean() == pytest.approx(1)
+    assert stats.kstest(speckled.ravel()[::50], law.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("modality", "table"), [("ct", ATTENUATION), ("us", ECHO), ("mr", None)]
+)
+def test_another_scanner_sees_the_same_pose_by_its_own_contrast(modality, table):
+    rng = np.random.default_rng(0)
+    settings = {"slices": (8, 12), "matrix": (40, 32)}
+    before = [draw_scan(rng, **settings)._replace(ghost=0.1) for _ in range(200)]
+    after = [as_modality(scan, modality, rng) for scan in before]
+    if table is None:
+        assert after == before
+        return
+    kept = "left slices spacing_mm rotation shift_mm flexion blur noise_seed scale"
+    for field in kept.split():
+        assert [getattr(s, field) for s in after] == [getattr(s, field) for s in before]
+    ratios = np.array(
+        [[s.signal[tissue] / of for tissue, of in table.items() if of] for s in after]
     )
+    logs = np.log(ratios)
+    assert abs(logs.mean()) < 5 * 0.05 / np.sqrt(logs.size)
+    assert logs.std() == pytest.approx(0.05, rel=0.1)
+    assert all(s.signal["air"] == 0 and s.ghost == 0 for s in after)
+    assert not any(np.array(s.texture)[:, 0].any() for s in after)
+    bias = np.array([s.bias for s in after])
+    if modality == "ct":
+        assert not bias.any() and not any(s.speckle for s in after)
+        assert [2 * s.noise for s in after] == [s.noise for s in before]
+    else:  # echoes weaken from the front, the first column, to the back
+        assert not np.delete(bias, 2, axis=1).any() and all(s.speckle for s in after)
+        assert -1.4 <= bias[:, 2].min() < -1.2 and -0.8 < bias[:, 2].max() <= -0.6
+        assert [s.noise for s in after] == [s.noise for s in before]
+        flat = image(signal=dict.fromkeys(SIGNAL, 0.5), bias=after[0].bias)
+        columns = flat.mean(axis=(0, 1))
+        assert (np.diff(columns) < 0).all() and columns[0] > columns[-1] > 0
