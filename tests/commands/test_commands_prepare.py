@@ -12,6 +12,8 @@ import prepared
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from medssl_jax.commands import prepare as command
+from medssl_jax.data.host import Prepare
 from medssl_jax.data.shards import write
 from medssl_jax.data.sources.shards import shards
 from medssl_jax.errors import ConfigError, DataError, UserError
@@ -60,6 +62,9 @@ def test_no_path_of_the_raw_data_is_kept(raw, tmp_path):
     for name, content in contents(folder).items():
         assert str(tmp_path).encode() not in content, name
         assert b"table.csv" not in content, name
+    data = {"masks": "../of/somebody", "labels": "x", "plane": "sagittal"}
+    about = command._about(data, Prepare(2, None, "none"), 4, [])
+    assert about["source"] == {"plane": "sagittal"}
 
 
 def test_a_whole_folder_is_left_as_it_is(raw, tmp_path, capsys):
@@ -183,10 +188,17 @@ def test_a_folder_begun_with_other_settings_is_refused(raw, tmp_path, change, fi
     assert contents(folder) == before
 
 
-def test_a_whole_folder_is_not_overwritten_by_other_data(raw, tmp_path):
+@pytest.mark.parametrize("change", ["image", "label", "patient"])
+def test_a_whole_folder_is_not_overwritten_by_other_data(raw, tmp_path, change):
     folder = prepared.run(prepared.npy(raw), tmp_path / "shards")
     before = contents(folder)
-    np.save(raw / "003.npy", np.arange(99, dtype=np.uint8).reshape(9, 11))
+    table = (raw / "table.csv").read_text()
+    if change == "image":
+        np.save(raw / "003.npy", np.arange(99, dtype=np.uint8).reshape(9, 11))
+    else:
+        row = "003.npy,2,p0-1" if change == "label" else "003.npy,0,p0-7"
+        (raw / "table.csv").write_text(table.replace("003.npy,0,p0-1", row))
+        assert (raw / "table.csv").read_text() != table
     with pytest.raises(UserError, match="shards of other data"):
         prepared.run(prepared.npy(raw), folder)
     assert contents(folder) == before
@@ -212,6 +224,28 @@ def test_images_of_two_kinds_are_refused(tmp_path):
 def test_a_setting_that_cannot_be_used_is_named(raw, tmp_path, change, field):
     with pytest.raises((ConfigError, DataError), match=field):
         prepared.run(prepared.npy(raw, **change), tmp_path / "shards")
+
+
+def test_a_shard_that_is_gone_from_a_whole_folder_is_made_again(raw, tmp_path, capsys):
+    folder = prepared.run(prepared.npy(raw), tmp_path / "shards")
+    reference = contents(folder)
+    sorted(folder.glob("*array_record*"))[1].unlink()
+    prepared.run(prepared.npy(raw), folder)
+    assert contents(folder) == reference
+    assert "is whole already" not in capsys.readouterr().out
+
+
+def test_splits_that_share_a_patient_are_refused(raw, tmp_path):
+    other = prepared.images(tmp_path / "other", 4, seed=1)
+    found = prepared.npy(raw).unlock()
+    found.splits.test = {"root": str(other), "labels": str(other / "table.csv")}
+    folder = prepared.run(found, tmp_path / "apart")
+    assert len(shards(root=str(folder), split="test")) == 4
+    table = (other / "table.csv").read_text()
+    (other / "table.csv").write_text(table.replace("p1-1", "p0-1"))
+    with pytest.raises(DataError, match="patient p0-1.*is in both train and test"):
+        prepared.run(found, tmp_path / "shared")
+    assert not list((tmp_path / "shared").iterdir())
 
 
 def test_a_fraction_to_hold_out_is_refused(raw, tmp_path):

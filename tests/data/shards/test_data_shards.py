@@ -105,6 +105,28 @@ def test_batches_from_shards_are_those_from_resampled_volumes(tmp_path, spacing_
     np.testing.assert_allclose(source[1]["spacing_mm"], expected, rtol=1e-6)
 
 
+def test_the_spacing_of_resized_images_keeps_their_field_of_view(tmp_path):
+    found = prepared.config(
+        "nifti",
+        data__root=volumes(tmp_path / "volumes"),
+        data__shape=(6, 6, 5),
+        data__resize=(20, 5),
+        examples_per_shard=3,
+    )
+    source = open_train(prepared.run(found, tmp_path / "shards"))
+    # of (8, 10, 10) voxels: ten rows become twenty, ten columns five
+    assert source[1]["image"].shape == (8, 20, 5, 1)
+    np.testing.assert_allclose(source[1]["spacing_mm"], [2.0, 0.35, 2.4], rtol=1e-6)
+
+
+def test_a_setting_that_one_side_does_not_know_is_a_difference():
+    there, here = {"ndim": 2, "window": "none"}, {"ndim": 2, "resize": [9]}
+    assert layout.differences(there, here) == [
+        "data.resize is [9] here, None there",
+        "data.window is None here, 'none' there",
+    ]
+
+
 def test_vectors_of_labels_pass_through(tmp_path):
     random = np.random.default_rng(0)
     findings = random.integers(-1, 2, (8, 4))
@@ -175,12 +197,15 @@ def test_other_splits_are_read_by_name(tmp_path):
     np.savez(root, **arrays)
     settings = {"data__root": str(root), "data__shape": (8, 8), "data__window": "none"}
     folder = prepared.run(prepared.config("medmnist", **settings), tmp_path / "shards")
+    stamps = set()
     for split, there in {"train": "train", "validation": "val", "test": "test"}.items():
         source = shards(root=str(folder), split=split)
         assert len(source) == len(arrays[f"{there}_images"])
         image = arrays[f"{there}_images"][1]
         np.testing.assert_array_equal(source[1]["image"][..., 0], image)
         np.testing.assert_array_equal(source.labels, arrays[f"{there}_labels"][:, 0])
+        stamps |= {source.stamp(i) for i in range(len(source))}
+    assert len(stamps) == 5 + 3 + 4  # or a cache would take one for another
     with pytest.raises(ConfigError, match="'val'.*train, test, validation"):
         shards(root=str(folder), split="val")
 
