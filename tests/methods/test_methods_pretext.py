@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from linear import linear
 from reference.layers_numpy import randomised
 
 from medssl_jax.data.order.sampler import sampler
@@ -53,6 +54,7 @@ def test_any_two_permutations_are_as_far_apart_as_can_be(cells, most, apart):
     distance = (every[:, None] != every[None]).sum(axis=-1)
     assert distance[~np.eye(most, dtype=bool)].min() == apart
     chosen = permutations(cells, 100, seed=1)
+    assert len({*map(tuple, permutations(cells, most - 1, seed=3))}) == most - 1
     assert (permutations(cells, 100, seed=1) == chosen).all()
     assert (permutations(cells, 100, seed=2) != chosen).any()
     assert {*map(tuple, chosen)} <= {*map(tuple, every)}
@@ -68,10 +70,11 @@ def test_permutations_that_there_are_not_are_refused():
 def test_patches_lie_in_their_cells_and_are_shaken():
     image = jnp.arange(11.0 * 14).reshape(11, 14, 1)
     cut = jax.jit(lambda key: shaken(key, image, grid=3, jitter=1, standardise=False))
-    seen = set()
+    seen, pairs = set(), set()
     for seed in range(30):
         found = np.asarray(cut(jax.random.key(seed)))[..., 0]
         assert found.shape == (9, 2, 3)
+        shifts = []
         for patch, (row, column) in zip(
             found, itertools.product(range(3), repeat=2), strict=True
         ):
@@ -80,8 +83,10 @@ def test_patches_lie_in_their_cells_and_are_shaken():
             np.testing.assert_array_equal(patch, expected)
             # 11 is 1 + 3 * 3 + 1, 14 is 1 + 3 * 4 + 1
             assert 0 <= top - (1 + 3 * row) <= 1 and 0 <= left - (1 + 4 * column) <= 1
-            seen.add((top - 3 * row, left - 4 * column))
-    assert len(seen) == 4
+            shifts.append((top - 3 * row, left - 4 * column))
+        seen |= {*shifts}
+        pairs |= {*itertools.pairwise(shifts)}
+    assert len(seen) == 4 and len(pairs) == 16  # each patch on its own
 
 
 def test_standardised_patches_tell_nothing_of_brightness():
@@ -273,7 +278,7 @@ def test_cpc_predicts_the_rows_below_of_its_own_column(negatives):
     context = np.stack(
         [numpys_gru(codes[:, :, k], params["reader"]["cell"]) for k in (0, 1)], axis=2
     )
-    of_steps, right = [], []
+    of_steps, right, of_guessing = [], [], []
     for step in (1, 2):
         said, true = linear(context[:, :-step], f"predictor_{step}"), codes[:, step:]
         losses = []
@@ -289,19 +294,58 @@ def test_cpc_predicts_the_rows_below_of_its_own_column(negatives):
             losses.append(np.log(np.exp(scores).sum()) - scores[own])
             right.append((step, scores.argmax() == own))
         of_steps.append(np.mean(losses))
+        of_guessing.append(np.mean(losses) / np.log(len(among)))
     np.testing.assert_allclose(loss, np.mean(of_steps), rtol=1e-4)
+    assert metrics["loss_of_guessing"] == pytest.approx(np.mean(of_guessing), rel=1e-4)
     each = [np.mean([r for s, r in right if s == step]) for step in (1, 2)]
     assert metrics["pretext_accuracy"] == pytest.approx(np.mean(each))
 
 
-def test_cpcs_patches_overlap_row_by_row():
-    image = jnp.arange(9.0 * 7).reshape(9, 7, 1)
-    found = overlapping(image, size=4, stride=2, standardise=False)
-    assert found.shape == (3, 2, 4, 4, 1)
-    for row, column in itertools.product(range(3), range(2)):
-        # 9 is 4 + 2 * 2 + 1: nothing over above; 7 is 4 + 2 + 1
-        expected = image[2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
-        np.testing.assert_array_equal(found[row, column], expected)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cpc", {"negatives": "positions"}),
+        ("cpc", {"negatives": "images"}),
+        ("exemplar", {"hardest": False}),
+        ("exemplar", {"hardest": True}),
+    ],
+)
+def test_what_is_compared_is_of_all_devices(name, settings):
+    """Two mapped over, as devices are, tell of eight examples what one does."""
+    alone, mapped = (
+        tiny.method(name, axis, backbone=linear(), **settings)
+        for axis in (None, "devices")
+    )
+    batch = jax.tree.map(jnp.asarray, tiny.batch(0))
+    params, aux = alone.init(jax.random.key(0), batch)
+    views = jax.vmap(alone.views)(jax.random.split(jax.random.key(1), 8), batch)
+
+    def loss(method, views):
+        found, (_, metrics) = method.loss(params, aux, views, None, jnp.int32(0))
+        return {"loss": found, **metrics}
+
+    halves = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), views)
+    told = jax.vmap(lambda half: loss(mapped, half), axis_name="devices")(halves)
+    expected = loss(alone, views)
+    assert told.keys() == expected.keys()
+    for field, of_both in told.items():
+        assert of_both.mean() == pytest.approx(float(expected[field]), rel=1e-4), field
+
+
+@pytest.mark.parametrize(
+    ("sides", "stride", "grid", "first"),
+    # 9 is 4 + 2 * 2 + 1: nothing over above; 7 is 4 + 2 + 1
+    # 11 is 1 + 4 + 4 + 2, 10 is 1 + 4 + 4 + 1
+    [((9, 7), 2, (3, 2), (0, 0)), ((11, 10), 4, (2, 2), (1, 1))],
+)
+def test_cpcs_patches_overlap_row_by_row(sides, stride, grid, first):
+    image = jnp.arange(float(np.prod(sides))).reshape(*sides, 1)
+    found = overlapping(image, size=4, stride=stride, standardise=False)
+    assert found.shape == (*grid, 4, 4, 1)
+    for place in itertools.product(*map(range, grid)):
+        top, left = np.array(first) + stride * np.array(place)
+        expected = image[top : top + 4, left : left + 4]
+        np.testing.assert_array_equal(found[place], expected)
 
 
 def test_too_few_rows_for_cpcs_steps_are_refused():

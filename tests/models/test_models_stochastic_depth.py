@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models import resnet as of_blocks
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.stochastic_depth import branch_kept, rates
 
@@ -73,6 +74,23 @@ def test_a_resnet_leaves_blocks_out_whole_for_each_example_its_own():
     )
     np.testing.assert_array_equal(left_out, ~kept)
     assert 6 <= left_out.sum() <= 26  # 1 seed in 5000 lies outside
+
+
+def test_every_block_of_a_resnet_draws_anew_at_its_own_rate(monkeypatch):
+    drawn = []
+
+    def watched(y, keys, *, block, rate):
+        drawn.append((block, rate))
+        return branch_kept(y, keys, block=block, rate=rate)
+
+    network = resnet(layers=(2, 1, 2), drop_path=0.4, **SMALL)
+    x, keys = jnp.zeros((2, 8, 8, 1)), jax.random.split(jax.random.key(0), 2)
+    variables = jax.eval_shape(network.init, jax.random.key(0), x)
+    monkeypatch.setattr(of_blocks, "branch_kept", watched)
+    jax.eval_shape(lambda v: network.apply(v, x, True, keys)[1], variables)
+    blocks, each = zip(*drawn, strict=True)
+    assert blocks == (0, 1, 2, 3, 4)
+    np.testing.assert_allclose(each, [0, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_evaluation_leaves_nothing_out_and_training_needs_keys():

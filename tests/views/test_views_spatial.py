@@ -176,6 +176,18 @@ def test_composed_views_draw_independently():
     np.testing.assert_allclose(flipped.all(1).mean(), 0.25, atol=0.04)
 
 
+def test_affine_turns_and_enlarges_about_the_centre_and_shifts_what_comes_of_it():
+    shape, angle, zoom, shift = (4, 9, 15), np.deg2rad(30), 2.0, 0.1
+    op = spatial.affine(rotation_degrees=30, scale=zoom, translation=shift)
+    place = jax.jit(lambda key: op.sample(key, shape))(jax.random.key(0))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    extent, point = np.array(shape[1:]), np.array([2.5, 11.0])  # of the image
+    seen = zoom * turn @ (point - extent / 2) + extent / 2 + shift * extent
+    read = np.asarray(place.matrix) @ [1.5, *seen] + np.asarray(place.offset)
+    np.testing.assert_allclose(read, [1.5, *point], atol=1e-5)
+
+
 def test_affine_happens_at_its_probability():
     op = spatial.affine(
         rotation_degrees=(10, 20), scale=(1.1, 1.2), translation=0.1, probability=0.25
