@@ -64,6 +64,8 @@ def test_an_encoder_of_another_architecture_is_refused_by_field(tmp_path, variab
     Encoder(variables, SPEC).save(tmp_path)
     with pytest.raises(ConfigError, match=r"width is 4 there, 8 in config\.model"):
         initial_variables(str(tmp_path), MODEL | {"width": 8}, (8, 8, 1))
+    with pytest.raises(ConfigError, match=r"groups is None there, 2 in config\.model"):
+        initial_variables(str(tmp_path), MODEL | {"groups": 2}, (8, 8, 1))
     given = initial_variables(str(tmp_path), MODEL, (8, 8, 1))
     jax.tree.map(np.testing.assert_array_equal, given, variables)
 
