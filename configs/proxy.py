@@ -134,7 +134,11 @@ def method(task: str, side: int, patch: int) -> dict:
 
 
 def views(task: str, ndim: int) -> dict:
-    """What the task changes, and it alone; exemplar's second is that of the spec."""
+    """What the task changes, and it alone.
+
+    Exemplar's second has the published ranges and flips. There rotation is drawn for each plane,
+    half of it by right angles, and zoom at .15: here one draw decides of all of these.
+    """
     axes = tuple(range(-ndim, 0))
     plain = dict()
     if task not in ("exemplar", "joint"):
@@ -144,7 +148,8 @@ def views(task: str, ndim: int) -> dict:
         affine=dict(
             rotation_degrees=(-90.0, 90.0), scale=(0.8, 1.2), axes=axes, probability=0.5
         ),
-        jitter=dict(brightness=(0.875, 1.125), contrast=(0.5, 1.5), probability=0.5),
+        linear=dict(offset=(-0.125, 0.125), probability=0.5),  # brightness
+        contrast=dict(factor=(0.5, 1.5), probability=0.5),
     )
     return dict(first=plain, second=altered, eval=plain)
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 Count = Annotated[int, Field(ge=1)]
+Several = Annotated[int, Field(ge=2)]  # to tell apart
 Made = Annotated[int, Field(ge=1, le=10**6)]  # examples that are computed, and listed
 Natural = Annotated[int, Field(ge=0)]
 Ndim = Annotated[int, Field(ge=2, le=3)]

@@ -70,6 +70,9 @@ SETTINGS = {
 }
 SHAPE = (4, 8, 8, 1)
 MODEL = {"ndim": 3, "layers": (1, 1), "block": "basic", "width": 4, "stem": "r3d"}
+# for patches of a voxel or two: nothing is halved
+FLAT = MODEL | {"layers": (1,), "stem": "small"}
+OF_PATCHES = ("jigsaw", "relative_patch_location", "cpc")
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
 
@@ -106,7 +109,8 @@ def views(name: str = ""):
 
 def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
     if backbone is None:
-        backbone = resnet(**MODEL, dtype=jnp.float32, axis_name=axis_name)
+        model = FLAT if name in OF_PATCHES else MODEL
+        backbone = resnet(**model, dtype=jnp.float32, axis_name=axis_name)
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,

@@ -1,6 +1,5 @@
 """Records in the sampler's order become batches: Grain, over worker processes."""
 
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from medssl_jax.data.workers import begin as begin_worker
 
 # what is written beside a record: for the log, and for whoever wants to know
 _HOST_ONLY = ("index", "partner_index", "repeated_frames", "padding")
+_ENDLESS = 2**53  # Grain divides it as a float, by 1 too
 _CHOICE, _PARTNER = 0, 1  # streams of a row beside that of its first image
 
 # (record, generator or None) -> arrays of one shape
@@ -99,7 +99,7 @@ class _Positions:
         self._rows = rows
 
     def __len__(self) -> int:
-        return sys.maxsize // self._rows.processes
+        return _ENDLESS // self._rows.processes
 
     def __getitem__(self, i: int) -> int:
         batch, row = divmod(i, self._rows.local_size)

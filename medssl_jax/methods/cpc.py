@@ -14,7 +14,7 @@ from medssl_jax.methods import base
 from medssl_jax.methods.patches import overlapping
 from medssl_jax.methods.pretext import solved, verdict
 from medssl_jax.models import heads
-from medssl_jax.models.features import pooled
+from medssl_jax.models.features import check_halvings, pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Positive
@@ -62,7 +62,8 @@ def cpc(
 
     Raises:
       ConfigError: if `negatives` is unknown; from `views`, if there are too few rows
-        of patches; from `loss`, if "images" has but one.
+        of patches; from `init`, if these are too small for the backbone; from `loss`, if
+        there is but one to find a prediction among.
 
     Source: CPC, arXiv:1807.03748; Taleb et al. 2020, arXiv:2006.03829, section 3.1,
     whose public code has sigmoid cross-entropy on single pairs in InfoNCE's place.
@@ -71,7 +72,7 @@ def cpc(
     if negatives not in _NEGATIVES:
         known = ", ".join(_NEGATIVES)
         raise ConfigError(f"method.negatives is {negatives!r}; known: {known}")
-    backbone = pooled(backbone)
+    vectors = pooled(backbone)
     coder = heads.linear(output_size=code_size, dtype=dtype)
     reader = heads.gru(output_size=context_size, dtype=dtype)
 
@@ -90,8 +91,9 @@ def cpc(
         view_key, *keys = jax.random.split(key, 4 + steps)
         rows = make(view_key, {"image": batch["image"][0]})["images"]
         x = rows[:, 0]
-        encoder = backbone.init(keys[0], x)
-        features, _ = backbone.apply(encoder, x, False)
+        encoder = vectors.init(keys[0], x)
+        check_halvings(backbone, encoder, x, f"method.patch {patch}")
+        features, _ = vectors.apply(encoder, x, False)
         params = {"backbone": encoder["params"]}
         params["coder"] = coder.init(keys[1], features)["params"]
         codes, _ = coder.apply({"params": params["coder"]}, features, False)
@@ -120,10 +122,10 @@ def cpc(
         del key, update
         images = views["images"]
         count, rows, places = images.shape[:3]
-        if negatives == "images":
-            base.check_negatives(count, axis_name)
+        of_each = 1 if negatives == "images" else (rows - steps) * places
+        base.check_negatives(count * of_each, axis_name)
         features, stats = base.apply_to_each(
-            backbone,
+            vectors,
             base.backbone_variables(params, aux),
             images.reshape(count, rows * places, *images.shape[3:]),
             views,

@@ -1,5 +1,7 @@
 """Exemplar: an image is nearer to an altered view of itself than to another patient's."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -8,13 +10,15 @@ from jaxtyping import Array, Bool, Float, UInt
 
 from medssl_jax.losses import triplet
 from medssl_jax.methods import base
-from medssl_jax.methods.pretext import verdict
+from medssl_jax.methods.pretext import solved, verdict
 from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Positive
 from medssl_jax.views.compose import View
+
+_EASY = "the negatives are easy to tell: set method.hardest=True, and a larger batch"
 
 
 def exemplar(
@@ -109,6 +113,7 @@ def exemplar(
         base.backbone_variables,
         in_batch="negatives",
         strangers=True,
+        early=functools.partial(solved, why=_EASY),
         verdict=verdict,
     )
 

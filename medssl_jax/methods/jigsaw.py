@@ -11,11 +11,11 @@ from jaxtyping import Int
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
-from medssl_jax.methods.patches import shaken
+from medssl_jax.methods.patches import shaken, size_of
 from medssl_jax.methods.pretext import classification
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
-from medssl_jax.ranges import Count, Natural
+from medssl_jax.ranges import Count, Natural, Several
 from medssl_jax.views.compose import View
 
 _GRID = 3  # whose permutations have a closed form
@@ -28,7 +28,7 @@ def jigsaw(
     durations: Durations,
     axis_name: str | None,
     dtype: DTypeLike,
-    orders: Count,
+    orders: Several,
     seed: Natural,
     jitter: Natural,
     standardise: bool,
@@ -47,7 +47,8 @@ def jigsaw(
       hidden_sizes: of layers between the patches' features and the orders.
 
     Raises:
-      ConfigError: from `views`, as `shaken` and `permutations`.
+      ConfigError: from `views`, as `shaken` and `permutations`; from `init`, as
+        `classification`.
 
     Source: Taleb et al. 2020, arXiv:2006.03829, section 3.2; in 2D arXiv:1603.09246.
     """
@@ -71,6 +72,7 @@ def jigsaw(
         axis_name=axis_name,
         dtype=dtype,
         hidden_sizes=hidden_sizes,
+        seen=size_of(_GRID, jitter),
     )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.ranges import Count, Natural
+from medssl_jax.views import intensity
 
 
 def shaken(
@@ -44,9 +45,9 @@ def shaken(
     size = [cell - jitter for cell in cells]
     if min(size) < 1:
         raise ConfigError(
-            f"method.grid is {grid} and method.jitter {jitter}: cells of an image of "
-            f"{' x '.join(map(str, sides))} have {' x '.join(map(str, cells))} voxels, "
-            "and a patch would have none; make config.data.shape larger"
+            f"method.jitter is {jitter}: the cells of a grid of {grid} a side in an image "
+            f"of {' x '.join(map(str, sides))} have {' x '.join(map(str, cells))} voxels, "
+            "and a patch would have none; lower it, or make config.data.shape larger"
         )
     margin = [
         (side - grid * cell) // 2 for side, cell in zip(sides, cells, strict=True)
@@ -60,7 +61,12 @@ def shaken(
         return lax.dynamic_slice(image, start, (*size, channels))
 
     found = jax.vmap(cut)(shaken)
-    return jax.vmap(_standardised)(found) if standardise else found
+    return _each_standardised(found) if standardise else found
+
+
+def size_of(grid: int, jitter: int) -> str:
+    """Say which settings make `shaken`'s patches small, for errors."""
+    return f"method.jitter {jitter}, with {grid} cells a side of config.data.shape,"
 
 
 def overlapping(
@@ -87,11 +93,10 @@ def overlapping(
     axes = range(cut.ndim - 1)
     cut = cut.transpose(*axes[::2], *axes[1::2], -1)
     found = cut.reshape(-1, *cut.shape[len(sides) :])
-    found = jax.vmap(_standardised)(found) if standardise else found
+    found = _each_standardised(found) if standardise else found
     return found.reshape(counts[0], -1, *found.shape[1:])
 
 
-def _standardised(patch):
-    centred = patch - patch.mean()
-    deviation = jnp.sqrt(jnp.mean(jnp.square(centred)))
-    return centred / jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
+def _each_standardised(patches):
+    op = intensity.standardise()
+    return jax.vmap(lambda patch: op.apply((), patch))(patches)

@@ -11,11 +11,15 @@ from jaxtyping import Array
 
 from medssl_jax.methods import base
 from medssl_jax.models import heads
-from medssl_jax.models.features import pooled
+from medssl_jax.models.features import check_halvings, pooled
 from medssl_jax.models.network import Network
 from medssl_jax.ranges import Count
 
 _GUESSING, _SOLVED, _COLLAPSED = 0.98, 0.99, 0.02
+_GIVEN_AWAY = (
+    "something else than anatomy gives the answer away, such as edges that patches share, "
+    "borders, or marks that scanners burn in"
+)
 
 
 def classification(
@@ -26,6 +30,7 @@ def classification(
     axis_name: str | None,
     dtype: DTypeLike,
     hidden_sizes: tuple[Count, ...],
+    seen: str = "",
 ) -> base.Method:
     """Build the classification of what was done to an image, or of where it was.
 
@@ -39,8 +44,12 @@ def classification(
       axis_name: devices over which batch statistics are taken.
       dtype: of the head's computation.
       hidden_sizes: of layers with batch norm and ReLU; () for none.
+      seen: where images are patches, the settings that say how large, for errors.
+
+    Raises:
+      ConfigError: from `init`, if patches are too small for the backbone.
     """
-    backbone = pooled(backbone)
+    vectors = pooled(backbone)
 
     def head(ndim):
         return heads.mlp(
@@ -56,8 +65,10 @@ def classification(
         view_key, backbone_key, head_key = jax.random.split(key, 3)
         example = {name: array[0] for name, array in batch.items()}
         images = make(view_key, example)["images"]
-        encoder = backbone.init(backbone_key, images)
-        features, _ = backbone.apply(encoder, images, False)
+        encoder = vectors.init(backbone_key, images)
+        if seen:
+            check_halvings(backbone, encoder, images, seen)
+        features, _ = vectors.apply(encoder, images, False)
         last = head(images.ndim - 2).init(head_key, features.reshape(1, -1))
         params = {"backbone": encoder["params"], "head": last["params"]}
         stats = {"backbone": encoder["batch_stats"], "head": last["batch_stats"]}
@@ -67,7 +78,7 @@ def classification(
         del key, update
         images, label = views["images"], views["label"]
         features, backbone_stats = base.apply_to_each(
-            backbone, base.backbone_variables(params, aux), images, views
+            vectors, base.backbone_variables(params, aux), images, views
         )
         number = classes(images.ndim - 3)
         logits, head_stats = head(images.ndim - 3).apply(
@@ -96,15 +107,12 @@ def classification(
     )
 
 
-def solved(metrics: Mapping[str, float]) -> str:
+def solved(metrics: Mapping[str, float], why: str = _GIVEN_AWAY) -> str:
     """Say what is wrong with a task that is solved in its first epoch."""
     if metrics["pretext_accuracy"] <= _SOLVED:
         return ""
-    return (
-        f"solved in the first epoch ({metrics['pretext_accuracy']:.1%} right): something "
-        "else than anatomy gives the answer away, such as edges that patches share, "
-        "borders, or marks that scanners burn in"
-    )
+    share = metrics["pretext_accuracy"]
+    return f"solved in the first epoch ({share:.1%} right): {why}"
 
 
 def verdict(metrics: Mapping[str, float]) -> str:

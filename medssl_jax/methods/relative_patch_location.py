@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from medssl_jax.methods import base
-from medssl_jax.methods.patches import shaken
+from medssl_jax.methods.patches import shaken, size_of
 from medssl_jax.methods.pretext import classification
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
@@ -42,7 +42,7 @@ def relative_patch_location(
         one, what each patch says of the place is added up, and never compared.
 
     Raises:
-      ConfigError: from `views`, as `shaken`.
+      ConfigError: from `views`, as `shaken`; from `init`, as `classification`.
 
     Source: Taleb et al. 2020, arXiv:2006.03829, section 3.2; in 2D arXiv:1505.05192.
     """
@@ -67,6 +67,7 @@ def relative_patch_location(
         axis_name=axis_name,
         dtype=dtype,
         hidden_sizes=hidden_sizes,
+        seen=size_of(_GRID, jitter),
     )
 
 

@@ -28,6 +28,10 @@ def rotation(
 ) -> base.Method:
     """Build the task of telling 10 rotations of a cube apart, or 4 of a square.
 
+    Where all images are filled up along the same axis (see `data.longest_side`), the
+    filling tells quarter turns from half ones: cut it off, or the task is easier than
+    anatomy is.
+
     Args:
       backbone: images (b, *s, c) -> Features.
       views: "first", what is turned: s equal sides.
@@ -78,7 +82,7 @@ def rotate(
         text = f"an image of {' x '.join(map(str, sides))} cannot be turned"
         raise ConfigError(
             f"method rotation: {text} about each axis: make the sides of "
-            "config.views.first equal"
+            "config.data.shape, or of what config.views.first cuts out of it, equal"
         )
     plane, turns = jnp.divmod(jnp.asarray(label) - 1, 3)
     turns = jnp.where(plane < 0, 0, turns + 1)

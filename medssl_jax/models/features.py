@@ -2,9 +2,13 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Float
+import jax
+from jaxtyping import Array, Float, PyTree
 
+from medssl_jax.errors import ConfigError
 from medssl_jax.models.network import Network
+
+_LARGE = 256  # voxels; no network halves more often than they can be
 
 
 class Features(NamedTuple):
@@ -28,3 +32,33 @@ def pooled(backbone: Network) -> Network:
         return features.pooled, stats
 
     return Network(backbone.init, apply)
+
+
+def check_halvings(
+    backbone: Network, variables: PyTree, images: Float[Array, "b *s c"], of: str
+) -> None:
+    """Refuse images so small that a network's last halving finds one voxel.
+
+    It would halve it to one voxel again: levels without any context, which cost time and
+    hide that what is trained on is too small. `of` says what made them so, for the error.
+
+    Raises:
+      ConfigError: with the sizes that there are and have to be.
+    """
+    *sides, channels = images.shape[1:]
+    large = jax.ShapeDtypeStruct((1, *(_LARGE,) * len(sides), channels), images.dtype)
+    features, _ = jax.eval_shape(
+        lambda variables, x: backbone.apply(variables, x, False), variables, large
+    )
+    strides = [_LARGE // n for n in features.maps[-1].shape[1:-1]]
+    if any(1 < s >= 2 * n for n, s in zip(sides, strides, strict=True)):
+        raise ConfigError(
+            f"{of} makes patches of {_by(sides)} voxels, and config.model one voxel out "
+            f"of {_by(strides)}: its last halving would have nothing to halve. More than "
+            f"{_by(s // 2 for s in strides)} are needed: make config.data.shape larger, or "
+            "config.model shallower"
+        )
+
+
+def _by(sides):
+    return " x ".join(map(str, sides))

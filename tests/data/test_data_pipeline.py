@@ -130,3 +130,12 @@ def test_findings_are_batched_as_rows():
     (first, *_) = eval_batches(given, Draw(), size=BATCH)
     assert first["label"].dtype == np.int32
     np.testing.assert_array_equal(first["label"], labels[:BATCH])
+
+
+def test_batches_of_one_hold_the_rows_of_larger_ones():
+    """Of a source without end, whose number of batches Python has to count."""
+    order = sampler("shuffled", source(), batch_size=1, seed=5)
+    settings = {"sampler": order, "rows": Rows(1, 0, 1), "seed": 5, "workers": 0}
+    alone = train_batches(source(), Draw(), **settings)
+    indices = [int(next(alone)["index"][0]) for _ in range(2 * BATCH)]
+    assert indices == EARLIER[0] + EARLIER[1]

@@ -10,6 +10,7 @@ import tiny
 from linear import linear
 from reference.layers_numpy import randomised
 
+from medssl_jax import resolve
 from medssl_jax.data.order.sampler import sampler
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
@@ -19,6 +20,7 @@ from medssl_jax.methods.patches import overlapping, shaken
 from medssl_jax.methods.rotation import rotate
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
+from medssl_jax.models.unet import unet
 from medssl_jax.run.suitable import check_data
 from medssl_jax.views.compose import View
 
@@ -43,7 +45,7 @@ def test_an_images_four_rotations_are_numpys_and_keep_channels():
 
 @pytest.mark.parametrize("shape", [(2, 3, 3, 1), (4, 5, 1), (4, 1)])
 def test_what_cannot_be_turned_is_refused(shape):
-    with pytest.raises(ConfigError, match=r"config\.views\.first equal"):
+    with pytest.raises(ConfigError, match=r"sides of config\.data\.shape, .* equal"):
         rotate(jnp.zeros(shape), 1)
 
 
@@ -97,9 +99,47 @@ def test_standardised_patches_tell_nothing_of_brightness():
     np.testing.assert_allclose(cut[1:].std(axis=(1, 2, 3)), 1.0, atol=1e-4)
 
 
+def test_a_constant_patch_is_nothing_whatever_its_value():
+    """0.3 has no exact mean: what is left by rounding has a deviation too."""
+    found = overlapping(jnp.full((40, 40, 1), 0.3), size=39, stride=1, standardise=True)
+    np.testing.assert_allclose(found, 0.0, atol=0.01)
+
+
+def halving(levels, ndim=3):
+    return unet(ndim=ndim, width=1, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        (
+            "jigsaw",
+            {"jitter": 1},
+            "method.jitter 1, with 3 cells a side of config.data",
+        ),
+        ("relative_patch_location", {"jitter": 1}, "method.jitter 1, with 3 cells"),
+        ("cpc", {"patch": 2}, "method.patch 2 makes"),
+    ],
+)
+def test_patches_that_a_network_would_halve_to_nothing_are_refused(
+    name, settings, said, monkeypatch
+):
+    """9 voxels make cells of 3; halved twice, as by 3 levels, takes more than 2."""
+    monkeypatch.setattr(tiny, "views", lambda name="": {"first": View(())})
+    batch = {"image": jnp.zeros((1, 9, 9, 9, 1))}
+    method = tiny.method(name, None, backbone=halving(3), **settings)
+    with pytest.raises(ConfigError, match=said) as raised:
+        jax.eval_shape(method.init, jax.random.key(0), batch)
+    assert "patches of 2 x 2 x 2 voxels" in str(raised.value)
+    assert "one voxel out of 4 x 4 x 4" in str(raised.value)
+    enough = {field: 0 if field == "jitter" else 3 for field in settings}
+    method = tiny.method(name, None, backbone=halving(3), **enough)
+    jax.eval_shape(method.init, jax.random.key(0), batch)
+
+
 def test_a_grid_without_room_for_patches_is_refused():
     with pytest.raises(
-        ConfigError, match="method.jitter 2: cells of .* 6 x 9 .* 2 x 3"
+        ConfigError, match="method.jitter is 2: the cells .* 6 x 9 have 2 x 3 voxels"
     ):
         shaken(
             jax.random.key(0), jnp.zeros((6, 9, 1)), grid=3, jitter=2, standardise=False
@@ -186,7 +226,10 @@ def test_verdicts_tell_guessing_shortcuts_and_collapse():
     assert pretext.verdict(fine) == pretext.solved(fine) == ""
     assert "at chance" in pretext.verdict(fine | {"loss_of_guessing": 0.995})
     assert "collapsed" in pretext.verdict(fine | {"spread": 0.01})
-    assert "first epoch (99.5%" in pretext.solved(fine | {"pretext_accuracy": 0.995})
+    early = fine | {"pretext_accuracy": 0.995}
+    assert "first epoch (99.5%" in pretext.solved(early)
+    exemplar = unchanged("exemplar").early
+    assert exemplar(fine) == "" and "method.hardest=True" in exemplar(early)
 
 
 def flat(x):
@@ -354,3 +397,25 @@ def test_too_few_rows_for_cpcs_steps_are_refused():
         method.views(jax.random.key(0), {"image": jnp.zeros((6, 4, 4, 1))})
     with pytest.raises(ConfigError, match="negatives is 'x'; known: positions, images"):
         unchanged("cpc", negatives="x")
+
+
+def test_a_prediction_with_but_one_code_to_be_is_refused():
+    method = unchanged("cpc", negatives="positions")
+    views = {"images": jnp.zeros((1, 2, 1, 2, 2, 2, 1))}
+    params, aux = method.init(jax.random.key(0), {"image": jnp.zeros((1, 4, 2, 2, 1))})
+    with pytest.raises(ConfigError, match="micro_batch_size is 1"):
+        method.loss(params, aux, views, None, jnp.int32(0))
+
+
+def test_one_order_is_nothing_to_tell_apart():
+    settings = tiny.SETTINGS["jigsaw"] | {"orders": 1}
+    given = {"durations": None, "axis_name": None, "dtype": jnp.float32}
+    with pytest.raises(ConfigError, match="config.method.orders is 1"):
+        resolve.check_named(
+            "method",
+            "medssl_jax.methods",
+            {"name": "jigsaw", **settings},
+            None,
+            views={},
+            **given,
+        )

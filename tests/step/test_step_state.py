@@ -244,11 +244,12 @@ def test_a_partner_is_cast_as_the_image_and_the_second_view_is_made_of_it():
     assert largest_difference(paired["second"], alone["second"]) > 0.1
 
 
-def test_a_batch_without_negatives_is_refused():
-    step = compiled("simclr", accumulation=2)
-    batch = {name: array[:1] for name, array in tiny.batch(0).items()}
+@pytest.mark.parametrize("name", ["simclr", "exemplar", "cpc"])
+def test_a_batch_without_negatives_is_refused(name):
+    step = compiled(name, accumulation=2)
+    batch = {field: array[:1] for field, array in tiny.batch(0).items()}
     with pytest.raises(ConfigError, match="micro_batch_size is 1"):
-        step(step.replicate(tiny.state("simclr")), batch)
+        step(step.replicate(tiny.state(name)), batch)
 
 
 @pytest.mark.parametrize(
