@@ -248,7 +248,9 @@ def test_what_a_task_refuses_is_told_in_its_name():
     with pytest.raises(ConfigError, match=r"tasks\.cpc: method.negatives is 'x'"):
         joint(cpc=tiny.SETTINGS["cpc"] | {"negatives": "x"})
     method = joint(jigsaw=tiny.SETTINGS["jigsaw"] | {"jitter": 9})
-    with pytest.raises(ConfigError, match=r"config\.method\.tasks\.jigsaw: .*jitter 9"):
+    with pytest.raises(
+        ConfigError, match=r"config\.method\.tasks\.jigsaw: .*jitter is 9"
+    ):
         method.views(KEY, {"image": arrays(0)["image"][0]})
 
 
