@@ -65,14 +65,15 @@ def check_kappa(folder, examples):
     assert any("validation_kappa" in line for line in logged)
 
 
-def test_a_densenet_grades_aptos_and_then_new_images(root, tmp_path):
+def test_a_densenet_grades_aptos_and_predicts_grades(root, tmp_path):
     train.run(small_aptos(root), tmp_path)
     check_kappa(tmp_path, examples=24)
-    new = load("predict", "images")
-    new.init_from, new.data.root = str(tmp_path), f"{root}/train_images"
-    predict.run(new, tmp_path / "new")
-    header = (tmp_path / "new" / "predictions.csv").read_text().splitlines()[0]
-    assert header == "name,patient," + ",".join(f"probability_{k}" for k in range(5))
+    again = load("predict", "aptos")
+    again.init_from, again.data.root = str(tmp_path), root
+    predict.run(again, tmp_path / "again")
+    found = read_cases(tmp_path / "again")
+    assert found.main == "kappa" and len(found.names) == 60
+    assert np.bincount(found.labels).tolist() == [12] * 5
 
 
 def test_questions_grade_retinamnist(real_data, tmp_path):

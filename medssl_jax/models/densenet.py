@@ -84,7 +84,12 @@ class _DenseNet(nn.Module):
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
         layer = nn.remat(_Layer, static_argnums=(2,)) if self.recompute else _Layer
         x, maps = stemmed(
-            x, train, kind=self.stem, features=self.initial_features, **parts
+            x,
+            train,
+            kind=self.stem,
+            ndim=self.ndim,
+            features=self.initial_features,
+            **parts,
         )
         for i, layers in enumerate(self.blocks, 1):
             # one by one: each is kept once, whoever reads it

@@ -90,7 +90,9 @@ class _ResNet(nn.Module):
         keys: Key[Array, " b"] | None = None,
     ) -> Features:
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
-        x, maps = stemmed(x, train, kind=self.stem, features=self.width, **parts)
+        x, maps = stemmed(
+            x, train, kind=self.stem, ndim=self.ndim, features=self.width, **parts
+        )
         block = nn.remat(_Block, static_argnums=(2,)) if self.recompute else _Block
         numbers = itertools.count()
         for i, count in enumerate(self.layers):

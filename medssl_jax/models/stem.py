@@ -32,6 +32,7 @@ def stemmed(
     train: bool,
     *,
     kind: str,
+    ndim: int,
     features: int,
     dtype: DTypeLike,
     axis_name: str | None,
@@ -46,10 +47,18 @@ def stemmed(
       train: take batch statistics.
       kind: "r3d" (3x7x7, stride 1x2x2 in 3D, 7x7 / 2 in 2D, no pooling), "imagenet"
         (7 / 2 and max pooling 3 / 2 on all axes), "small" (3 / 1, no pooling).
+      ndim: spatial axes that the images have to have.
       features: channels.
       dtype, axis_name: as in `ConvNorm`.
+
+    Raises:
+      ConfigError: if the images have others.
     """
-    ndim = x.ndim - 2
+    if x.ndim - 2 != ndim:
+        raise ConfigError(
+            f"config.model.ndim is {ndim}, and images have {x.ndim - 2} axes "
+            f"{x.shape[1:-1]}"
+        )
     size, strides, pool = _STEMS[kind]
     size, strides = size[-ndim:], strides[-ndim:]
     x = nn.relu(

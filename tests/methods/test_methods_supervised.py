@@ -164,6 +164,7 @@ def test_predictions_are_probabilities_of_the_view_of_evaluation(kind):
     # which `linear` makes twice as long
     expected = probabilities(logits(params, batch["image"], 3.0 * 2), kind)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found.shape == (8, 2 if kind == "two classes" else 3)
 
 
 def test_epochs_of_freezing_are_counted_in_updates():

@@ -98,6 +98,11 @@ def test_a_shape_that_cannot_be_is_named(field, value, says):
         vectors(ndim=2, **{field: value})
 
 
+def test_images_of_other_axes_are_refused():
+    with pytest.raises(ConfigError, match="ndim is 2, and images have 3 axes .4, 8, 8"):
+        jax.eval_shape(vectors(ndim=2).init, jax.random.key(0), images(1, 4, 8, 8, 1))
+
+
 def test_paths_to_drop_are_refused_as_there_are_none():
     given = {"dtype": jnp.float32, "axis_name": None, "running": {"drop_path": 0.1}}
     with pytest.raises(ConfigError, match="config.running.drop_path is 0.1, which the"):
