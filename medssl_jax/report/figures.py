@@ -112,6 +112,8 @@ def spectrum(embeddings: Mapping[str, Float[np.ndarray, "n d"]]) -> Figure:
         share[share < 1e-6] = np.nan  # rounding
         order = np.arange(1, len(share) + 1)
         axes.semilogy(order, share, DASHES[i], color=COLOURS[i], label=name)
+    axes.yaxis.set_major_formatter("{x:g}")  # 10^-1 would be mathematics
+    axes.yaxis.set_minor_formatter("")
     axes.set(xlabel="direction, the strongest first", ylabel="singular value / largest")
     axes.legend()
     return figure

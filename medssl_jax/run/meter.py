@@ -166,7 +166,7 @@ class Meter:
         last = max(update - 1, 0)  # updates are numbered from 0
         means = {
             name: float(np.mean([metrics[name] for metrics in self._window]))
-            for name in self._window[0].keys() - {"update", "skipped"}
+            for name in sorted(self._window[0].keys() - {"update", "skipped"})
         }
         rate = steps * durations.micro_batch_size / seconds
         line = {

@@ -19,7 +19,7 @@ from medssl_jax.report.figures import moving_average
 from medssl_jax.report.projection import projections
 from medssl_jax.report.run import read_run
 from medssl_jax.report.scans import scan_grid
-from medssl_jax.report.sections import roc, summary, views, what_ran
+from medssl_jax.report.sections import curves, roc, summary, views, what_ran
 
 
 def _by_column(table):
@@ -312,6 +312,15 @@ def test_a_name_that_looks_like_mathematics_is_a_name():
         lambda name: figures.roc({name: (np.array([0.0, 1.0]), np.array([0.0, 1.0]))}),
     ):
         assert figures.uri(draw("a$^$b")).startswith("data:image/svg")
+
+
+def test_no_figure_of_a_report_shows_mathematics_as_it_is_written(run_folder):
+    run = read_run(run_folder)
+    for section in (embedding.embedding(run), curves(run), roc(run)):
+        for block in section.blocks:
+            for picture in getattr(block, "pictures", ()):
+                coded = picture.source.partition(";base64,")[2]
+                assert b"$" not in base64.b64decode(coded)
 
 
 def test_a_method_whose_views_are_no_images_says_so(tmp_path):
