@@ -40,8 +40,9 @@ _PEER = flags.DEFINE_bool("peer", True, "time rotation in PyTorch as well")
 
 def method_of(task: str) -> Method:
     common = {"dtype": jnp.float32, "axis_name": None}
+    # CPC's patches are the config's: a quarter, which at 32^3 its encoder halves to nothing
     size = _SIZE.value
-    stated = CONFIG.method(task, side=size, patch=size // 4)
+    stated = CONFIG.method(task, side=size, patch=max(16, size // 4))
     views = {name: compose(ops) for name, ops in CONFIG.views(task, ndim=3).items()}
     return resolve.named(
         "method",

@@ -148,6 +148,7 @@ def joint(
         modalities=_agreed(members, "modalities") or (),
         frozen={k: n for m in members.values() for k, n in m.frozen.items()},
         learns=_agreed(members, "learns") or (0, 0),
+        ordered=any(member.ordered for member in members.values()),
         voxels=_agreed(members, "voxels") or base.Voxels(0, 0),
         early=early,
         verdict=verdict,

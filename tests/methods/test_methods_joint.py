@@ -176,6 +176,22 @@ def test_what_one_task_asks_of_the_data_all_do():
     assert method.voxels == base.Voxels(3, 0) and not method.in_batch
 
 
+GRADES = ("supervised", {"classes": 3, "ordered": True})
+
+
+@pytest.mark.parametrize(
+    "task, settings",
+    [*((name, x) for name, x in tiny.SETTINGS.items() if name != "joint"), GRADES],
+)
+def test_one_task_asks_for_what_it_does_alone(task, settings):
+    method = tiny.method(task, None, IMAGE_ITSELF, **settings)
+    only = joint(**{task.partition(" ")[0]: settings})
+    told = {k for k, x in method._asdict().items() if not (x is None or callable(x))}
+    assert {"in_batch", "learns", "ordered", "voxels"} <= told
+    for field in told - {"frozen"}:
+        assert getattr(only, field) == getattr(method, field), field
+
+
 def test_a_task_with_labels_predicts_as_it_does_alone():
     backbone = IMAGE_ITSELF
     method = joint(supervised={"classes": 3}, rotation=TASKS["rotation"])
