@@ -15,7 +15,16 @@ from medssl_jax.run.suitable import accumulation_warning
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import make_train_step, to_unit, views_fed
 
-every_method = pytest.mark.parametrize("name", tiny.METHODS)
+
+@pytest.fixture(scope="module", params=tiny.METHODS)
+def name(request):
+    """Name each method in turn: pytest runs all tests of one before those of the next.
+
+    What was compiled for it is let go: that of all methods would be gigabytes.
+    """
+    yield request.param
+    compiled.cache_clear()
+    jax.clear_caches()
 
 
 @functools.cache
@@ -60,16 +69,23 @@ def rounding(gradient):
     return 8e-6 * max(1.0, *(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient)))
 
 
-MAPPED = [
-    pytest.param(kind, name, marks=[pytest.mark.slow] if slow else [])
-    for kind, quick in (("shard_map", tiny.METHODS), ("pmap", ["supervised"]))
-    for name in tiny.METHODS
-    for slow in [name not in quick]
-]
+def test_eight_devices_equal_one(name):
+    check_eight_devices("shard_map", name)
 
 
-@pytest.mark.parametrize("kind, name", MAPPED)
-def test_eight_devices_equal_one(kind, name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "supervised" else [pytest.mark.slow])
+        for name in tiny.METHODS
+    ],
+    indirect=True,
+)
+def test_eight_devices_equal_one_by_pmap(name):
+    check_eight_devices("pmap", name)
+
+
+def check_eight_devices(kind, name):
     batches = [tiny.batch(seed) for seed in range(2)]
     one, one_metrics = train(name, batches)
     many, many_metrics = train(name, batches, kind=kind, devices=8)
@@ -82,13 +98,11 @@ def test_eight_devices_equal_one(kind, name):
     assert_trees_equal(many_metrics, one_metrics, **close)
 
 
-@every_method
 def test_the_step_compiles_once(name):
     train(name, [tiny.batch(seed) for seed in range(3)])
     assert compiled(name).mapped._cache_size() == 1
 
 
-@every_method
 def test_params_move_on_the_last_micro_batch_of_an_update(name):
     states, _ = train(name, [tiny.batch(seed) for seed in range(4)])
     moved = [
@@ -131,7 +145,6 @@ def test_no_gradient_reaches_the_target():
     assert all(not leaf.any() for leaf in jax.tree.leaves(gradient))
 
 
-@every_method
 def test_every_micro_batch_gets_its_own_views(name):
     """Of one state and batch, two steps have two gradients: nothing else differs."""
     (start, after), _ = train(name, [tiny.batch(0)], accumulation=4)
@@ -143,7 +156,6 @@ def test_every_micro_batch_gets_its_own_views(name):
     assert largest_difference(first, second) > 100 * rounding(first)
 
 
-@every_method
 def test_no_key_is_used_twice(name):
     """Else what a view draws would be told by what its label is drawn by."""
     method = tiny.method(name, axis_name=None)
@@ -187,7 +199,6 @@ def test_the_views_that_are_shown_are_those_that_are_fed():
     assert float(metrics["loss"]) == pytest.approx(float(loss()), rel=1e-5)
 
 
-@every_method
 def test_accumulation_is_the_mean_of_the_micro_batches_gradients(name):
     batches = [tiny.batch(seed) for seed in range(2)]
     states, _ = train(name, batches, accumulation=4)
@@ -206,7 +217,6 @@ def test_accumulation_is_the_mean_of_the_micro_batches_gradients(name):
     assert_trees_equal(states[2].opt_state.acc_grads, expected, **close)
 
 
-@every_method
 def test_a_micro_batch_that_is_not_finite_changes_nothing(name):
     bad = tiny.batch(2)
     bad["image"][3] = np.nan
