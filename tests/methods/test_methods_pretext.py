@@ -309,6 +309,8 @@ def test_cpc_predicts_the_rows_below_of_its_own_column(negatives):
     images = random.random((3, 4, 2, 2, 2, 2, 1), np.float32)  # b, rows, columns
     batch = {"image": jnp.asarray(random.random((1, 8, 2, 4, 1), np.float32))}
     params, aux = method.init(jax.random.key(0), batch)
+    first, second = (params[f"predictor_{k}"]["output"]["kernel"] for k in (1, 2))
+    assert first.shape == second.shape and (first != second).all()
     params = jax.device_get(randomised(params))
     views = {"images": jnp.asarray(images)}
     loss, (_, metrics) = method.loss(params, aux, views, None, jnp.int32(0))

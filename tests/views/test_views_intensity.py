@@ -89,6 +89,13 @@ def test_bias_field_misses_at_its_probability_and_works_on_slices():
     np.testing.assert_array_equal(_apply(missed, VOLUME[0]), VOLUME[0])
 
 
+def test_bias_fields_coefficients_are_uniform_and_of_each_other_independent():
+    drawn = np.asarray(_sampled(intensity.bias_field(coefficients=(0.1, 0.5), order=1)))
+    for one in drawn.T:
+        assert stats.kstest(one, stats.uniform(0.1, 0.4).cdf).pvalue > 1e-3
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 5 / np.sqrt(len(drawn))
+
+
 def test_gamma_is_a_power_that_keeps_the_sign():
     image = np.array([[-0.25], [0.0], [0.25], [1.0]], np.float32)
     ours = _apply(intensity.gamma(log_gamma=np.log(0.5).item()), image)

@@ -25,6 +25,11 @@ def _sampled(op, shape, n=2000):
     return np.asarray(places.matrix, np.float64), np.asarray(places.offset, np.float64)
 
 
+def _check_independent(*drawn):
+    correlation = np.corrcoef(drawn)
+    assert np.abs(correlation - np.eye(len(drawn))).max() < 5 / np.sqrt(len(drawn[0]))
+
+
 def test_crop_area_aspect_and_place_are_uniform_within_the_image():
     op = spatial.random_resized_crop(scale=(0.2, 0.4), aspect=(0.8, 1.25), size=(8, 4))
     matrix, offset = _sampled(op, (16, 30, 50))
@@ -41,6 +46,7 @@ def test_crop_area_aspect_and_place_are_uniform_within_the_image():
     start = offset[:, 1:] / ([30, 50] - extent)
     for axis in range(2):
         assert stats.kstest(start[:, axis], "uniform").pvalue > 0.01
+    _check_independent(area.cdf(fraction.prod(1)), np.log(ratio), *start.T)
 
 
 @pytest.mark.parametrize("axes", [(-2, -1), (-3, -2, -1)])
@@ -174,6 +180,26 @@ def test_composed_views_draw_independently():
     matrix, _ = _sampled(merge(flips), (4, 4))
     flipped = np.diagonal(matrix, axis1=1, axis2=2) < 0
     np.testing.assert_allclose(flipped.all(1).mean(), 0.25, atol=0.04)
+
+
+def test_affine_draws_scale_angle_and_each_axis_shift_on_their_own():
+    spread = {"rotation_degrees": (-30, 30), "scale": (0.8, 1.25)}
+    op = spatial.affine(**spread, translation=(-0.2, 0.2))
+    matrix, offset = _sampled(op, (16, 30, 50))
+    plane, extent = matrix[:, 1:, 1:], np.array([30, 50])
+    zoom = np.sqrt(np.linalg.det(plane)) ** -1
+    angle = np.arctan2(plane[:, 0, 1], plane[:, 0, 0])
+    # the image's centre comes to that of the view and the shift
+    back = np.linalg.solve(plane, (extent / 2 - offset[:, 1:])[..., None])[..., 0]
+    shift = back / extent - 0.5
+    for one, low, high in (
+        (np.rad2deg(angle), -30, 30),
+        (zoom, 0.8, 1.25),
+        (shift[:, 0], -0.2, 0.2),
+        (shift[:, 1], -0.2, 0.2),
+    ):
+        assert stats.kstest(one, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    _check_independent(angle, zoom, *shift.T)
 
 
 def test_affine_turns_and_enlarges_about_the_centre_and_shifts_what_comes_of_it():
