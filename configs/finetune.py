@@ -24,7 +24,9 @@ images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
 The paper chooses on validation schedule.peak of 10 ** -3.5, -3, ... -0.5 (seven) and
 optimizer.weight_decay of 0, 1e-5, 1e-4, 1e-3, and trains the chosen ten times.
 init_from is a run, an encoder, torchvision weights (.safetensors), or "" for random;
-model is the pretrained one's. Source: arXiv:2101.05224.
+model is the pretrained one's: after configs/proxy.py:TASK_2d
+--config.model='{"name": "unet", "ndim": 2, "width": 16, "levels": 5}'.
+Source: arXiv:2101.05224.
 """
 
 from ml_collections import ConfigDict, config_dict

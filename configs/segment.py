@@ -16,8 +16,9 @@ pancreas  Taleb et al. 2020 on the decathlon's Task07: 3D U-Net of 16 to 256 cha
           epochs. Not yet run: the data is not to be had here.
 brats     the same on Task01: four MR channels, three regions that overlap. Not yet run.
 
-init_from is a run, an encoder, or "" for random weights; model is that of the pretraining,
-of any backbone; configs/pretrain_unet.py pretrains the U-Net's encoder. Cases are judged
+init_from is a run, an encoder, or "" for random weights, which are not to be frozen:
+method.frozen_epochs=0; model is that of the pretraining, of any backbone;
+configs/pretrain_unet.py and configs/proxy.py pretrain the U-Net's encoder. Cases are judged
 whole, in the geometry of their files. data.spacing_mm resamples first; data.shape is the
 window that the network sees. Thick slices are turned in their plane alone:
 views.first.affine.axes="(-2, -1)".

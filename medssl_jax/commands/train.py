@@ -23,7 +23,7 @@ from medssl_jax.run.checkpoint import Checkpoints, Restored
 from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
 from medssl_jax.run.meter import Meter
-from medssl_jax.run.suitable import accumulation_warning
+from medssl_jax.run.suitable import accumulation_warning, frozen_warning
 from medssl_jax.run.task import Task, build
 from medssl_jax.saved.encoder import Encoder
 from medssl_jax.saved.predictor import Predictor
@@ -92,8 +92,7 @@ def _go_on(this: _Run) -> None:
     first, state, progress = restored or Restored(0, _initial(this), {})
     if active:
         _write_start(this, first)
-        accumulated = accumulation_warning(this.task.method, this.task.durations)
-        for warning in filter(None, [accumulated, *this.task.evaluator.lacking]):
+        for warning in _warnings(this.config, this.task):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
     with (
         Logger(
@@ -111,6 +110,12 @@ def _go_on(this: _Run) -> None:
     if active:
         _finish(this, best.state, meter)
     _wait_for_all("finished")
+
+
+def _warnings(config: ConfigDict, task: Task) -> list[str]:
+    accumulated = accumulation_warning(task.method, task.durations)
+    frozen = frozen_warning(task.method, config.init_from)
+    return [text for text in (accumulated, frozen, *task.evaluator.lacking) if text]
 
 
 def _train(

@@ -44,6 +44,18 @@ def accumulation_warning(method: Method, durations: Durations) -> str:
     )
 
 
+def frozen_warning(method: Method, init_from: str) -> str:
+    """Say that random weights are kept as they are at first; "" where none are."""
+    updates = method.frozen.get("backbone", 0)
+    if init_from or not updates:
+        return ""
+    return (
+        f"the backbone is frozen for {updates} updates, and its weights are random: "
+        "there is nothing in them that a new head could spoil. Set "
+        "method.frozen_epochs to 0, or config.init_from to a pretrained encoder"
+    )
+
+
 def _are_one(patients):
     """Say whether there is but one; unknown ones are each their own."""
     if patients is None:

@@ -18,7 +18,7 @@ from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.resnet import resnet
 from medssl_jax.protocols import experiment
-from medssl_jax.run.suitable import check_data
+from medssl_jax.run.suitable import check_data, frozen_warning
 from medssl_jax.run.task import _init, build
 from medssl_jax.saved.encoder import Encoder
 
@@ -180,3 +180,11 @@ def test_some_labels_are_enough():
     train = source(np.array([-1, -1, 2, -1, -1, -1]))
     rows = sampler("shuffled", train, batch_size=4, seed=0)
     check_data(tiny.method("swav"), rows, train)
+
+
+def test_random_weights_that_are_frozen_are_warned_of():
+    updates = round(1.5 * tiny.durations().updates_per_epoch)
+    for name in ("supervised", "segment"):
+        frozen, free = (tiny.method(name, frozen_epochs=e) for e in (1.5, 0.0))
+        assert f"frozen for {updates} updates" in frozen_warning(frozen, "")
+        assert frozen_warning(frozen, "runs/a") == frozen_warning(free, "") == ""
