@@ -38,7 +38,7 @@ SETTINGS = {
     "method.output_size": 8,
     "batch_size": 8,
     "micro_batch_size": 4,
-    "train_epochs": 12.0,
+    "train_epochs": 4.0,
     "checkpoint.every_epochs": 0.2,
     "log_every_steps": 5,
 }

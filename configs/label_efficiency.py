@@ -21,8 +21,8 @@ experiment's own. An encoder is frozen for experiment.method.frozen_epochs; rand
 weights never are.
 
 The question of Taleb et al. 2020, on volumes in the decathlon's layout, with encoders
-of configs/proxy.py:TASK:msd and configs/pretrain_unet.py:byol_msd, the former with
---config.splits.test.fraction=0.2 as the latter: what is tested here was not seen there.
+of configs/proxy.py:TASK:msd and configs/pretrain_unet.py:byol_msd, which hold out what is
+tested here.
 
 python -m medssl_jax.main --config=configs/label_efficiency.py:segment:msd \
     --config.experiment.data.root=DIR --config.experiment.method.frozen_epochs=25 \
