@@ -34,8 +34,9 @@ class Method(NamedTuple):
       backbone under "backbone" (`params`, `aux["batch_stats"]`).
     views: (key, example) -> views of ONE example, whose `image` is (*s, c) in [0, 1],
       as is its `partner`, if the run's sampler gives one: another image of the same
-      patient; `patient` () is a number that no two patients are likely to share. What else its record has is there as `data.draw.Draw` gives it. The step
-      maps it over the batch.
+      patient; `patient` () is a number that no two patients are likely to share. What
+      else its record has is there as `data.draw.Draw` gives it. The step maps it over
+      the batch.
     loss: (params, aux, views, key, update) -> (scalar, (aux, metrics)), the mean over
       this device's examples. Called on every micro-batch. `key` is the same on every
       device; what the backbone draws from is the views' KEYS, which the step adds.
