@@ -1,4 +1,4 @@
-"""Published PyTorch weights become variables of our ResNets and DenseNets."""
+"""Published PyTorch weights become variables of our ResNets, DenseNets and ViTs."""
 
 import functools
 import re
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medssl_jax.errors import UserError
+from medssl_jax.models.vit import resized
 
 _LEAVES = {
     "kernel": "weight",
@@ -18,16 +19,19 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+_POSITIONS = "pos_embed.patches"  # as `_split_positions` calls them
 
 
-def from_torchvision(
+def from_torch(
     tensors: Mapping[str, np.ndarray], like: PyTree, *, sum_channels: bool
 ) -> PyTree:
-    """Return the variables of `resnet` or `densenet` that torchvision's tensors are.
+    """Return the variables of `resnet`, `densenet` or `vit` that PyTorch's tensors are.
 
     Args:
       tensors: state dict of torchvision's `resnet`, `video.resnet` (r3d_18) or
-        `densenet`, as `safetensors.numpy.load_file` gives it; the head is left out.
+        `densenet`, or of timm's or DINO's `VisionTransformer`, as
+        `safetensors.numpy.load_file` gives it; the head is left out. A ViT's table of
+        positions is resized to the grid of `like`.
       like: what `init` gives, or its shapes; only names and shapes are used.
       sum_channels: sum the stem over its input channels, so that a grey image gives
         what the same image gave in all three of RGB.
@@ -38,6 +42,8 @@ def from_torchvision(
     torch's running variance is n / (n - 1) times ours; it is kept as it is.
     """
     tensors = {_renamed(name): array for name, array in tensors.items()}
+    if "pos_embed" in tensors:
+        tensors = _split_positions(tensors, like)
     stem, name_of = _naming(tensors)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [name_of([key.key for key in path]) for path, _ in leaves]
@@ -45,14 +51,14 @@ def from_torchvision(
     arrays = []
     for name, (_, leaf) in zip(names, leaves, strict=True):
         array = tensors[name]
-        if array.ndim > 1:
+        if array.ndim > 1 and name != _POSITIONS:
             array = np.moveaxis(array, (0, 1), (-1, -2))
         if name == stem and sum_channels:
             array = array.sum(-2, keepdims=True)
         if array.shape != leaf.shape:
             raise UserError(
                 f"tensor {name} gives {array.shape}, the network has {leaf.shape}; "
-                "use the model settings (layers, width, growth, ...) and channels of the weights"
+                "use the model settings (layers, width, patch, ...) and channels of the weights"
             )
         arrays.append(jnp.asarray(array, jnp.float32))
     return jax.tree.unflatten(structure, arrays)
@@ -65,11 +71,47 @@ def _renamed(name):
 
 def _naming(tensors):
     """Return the name of the stem's kernel, and path -> name of any variable's."""
+    if _POSITIONS in tensors:
+        return "patch_embed.proj.weight", _of_vit
     if "features.conv0.weight" in tensors:
         return "features.conv0.weight", _of_densenet
     if "stem.0.weight" in tensors:
         return "stem.0.weight", functools.partial(_of_resnet, video=True)
     return "conv1.weight", functools.partial(_of_resnet, video=False)
+
+
+def _split_positions(tensors, like):
+    """Return a ViT's tensors with the class token's position apart from a grid of all."""
+    tensors = dict(tensors)
+    first, *table = np.asarray(tensors.pop("pos_embed"))[0]
+    *grid, _ = like["params"].get("positions", np.empty((1, 1, 1))).shape
+    side = round(len(table) ** (1 / len(grid)))
+    if len(table) != side ** len(grid):
+        raise UserError(
+            f"tensor pos_embed has {len(table)} positions, which make no square; use "
+            "weights with one class token and no other"
+        )
+    table = np.reshape(table, (*[side] * len(grid), len(first)))
+    tensors["cls_token"] = np.ravel(tensors["cls_token"])
+    tensors["pos_embed.class"] = first
+    tensors[_POSITIONS] = resized(jnp.asarray(table), tuple(grid))
+    return tensors
+
+
+def _of_vit(path):
+    """Return blocks.0.attn.qkv.weight for params, blocks_0, qkv, kernel, and so on."""
+    _, *layer, last = path
+    if not layer:
+        tables = {"cls_position": "pos_embed.class", "positions": _POSITIONS}
+        return tables.get(last, last)
+    of_part = {
+        "patch_embed": "patch_embed.proj",
+        "qkv": "attn.qkv",
+        "proj": "attn.proj",
+    }
+    of_part |= {"fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+    *block, part = (name.replace("_", ".", name.startswith("blocks")) for name in layer)
+    return ".".join([*block, of_part.get(part, part), _LEAVES[last]])
 
 
 def _of_densenet(path):
@@ -98,7 +140,7 @@ def _check_names(names, tensors):
     known = {
         name
         for name in tensors
-        if not name.startswith(("fc.", "classifier."))
+        if not name.startswith(("fc.", "classifier.", "head."))
         and not name.endswith("num_batches_tracked")
     }
     missing, unknown = sorted(set(names) - known), sorted(known - set(names))

@@ -5,6 +5,7 @@ draw and 2 to 3 s for one of several axes, and a network has dozens.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -29,3 +30,12 @@ def lecun_normal(
     std = math.sqrt(1.0 / (math.prod(shape) / shape[-1])) / _TRUNCATED_STD
     flat = jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype)
     return std * flat.reshape(shape)
+
+
+def normal(std: float) -> Callable:
+    """Return what draws with a deviation, not cut off, (key, shape, dtype) -> array."""
+
+    def draw(key, shape, dtype=jnp.float32):
+        return std * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+
+    return draw

@@ -1,4 +1,4 @@
-"""Batch normalisation with torch's defaults, over devices too."""
+"""Batch normalisation with torch's defaults, over devices too; layer normalisation."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 _EPSILON = 1e-5
+_LAYER_EPSILON = 1e-6
 _KEPT = 0.9  # 1 - momentum in torch's sense
 
 
@@ -57,6 +58,29 @@ class BatchNorm(nn.Module):
             moments = lax.pmean(moments, self.axis_name)
         mean, square = moments
         return mean + center, jnp.maximum(square - mean**2, 0.0)
+
+
+class LayerNorm(nn.Module):
+    """Normalise each last axis by its own statistics, in float32.
+
+    Not flax's layer because that leaves bfloat16 to implicit promotion. Epsilon is that
+    of vision transformers in timm.
+
+    Source: arXiv:1607.06450.
+    """
+
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        x = x.astype(jnp.float32)
+        x = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(x * x, axis=-1, keepdims=True)
+        x = x * lax.rsqrt(variance + _LAYER_EPSILON)
+        return (x * _like(scale, x) + _like(bias, x)).astype(self.dtype)
 
 
 def _mix(running, batch):

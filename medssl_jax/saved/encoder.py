@@ -20,7 +20,7 @@ from medssl_jax.data.decoding import decoding
 from medssl_jax.data.host import HostTransform, check
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError, DataError, UserError
-from medssl_jax.models.convert import from_torchvision
+from medssl_jax.models.convert import from_torch
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.saved import export, fit
@@ -111,7 +111,7 @@ def initial_variables(
         image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         expected = jax.eval_shape(network.init, jax.random.key(0), image)
         try:  # one channel: as if the grey image were shown in all three of RGB
-            return from_torchvision(tensors, expected, sum_channels=shape[-1] == 1)
+            return from_torch(tensors, expected, sum_channels=shape[-1] == 1)
         except UserError as error:
             raise DataError(init_from, str(error)) from error
     found = _of_architecture(init_from, model)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.errors import UserError
-from medssl_jax.models.convert import from_torchvision
+from medssl_jax.models.convert import from_torch
 from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
 from medssl_jax.models.resnet import resnet
@@ -44,7 +44,7 @@ def load(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gives_the_features_of_pytorch(name):
     arrays, tensors, shapes = load(name)
-    variables = from_torchvision(tensors, shapes, sum_channels=False)
+    variables = from_torch(tensors, shapes, sum_channels=False)
     features, _ = evaluate(NETWORKS[name], variables, arrays["x"])
     np.testing.assert_allclose(features, arrays["eval/features"], rtol=1e-4, atol=1e-5)
 
@@ -52,7 +52,7 @@ def test_gives_the_features_of_pytorch(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_trains_as_pytorch_does_in_features_and_gradients(name):
     arrays, tensors, shapes = load(name)
-    variables = from_torchvision(tensors, shapes, sum_channels=False)
+    variables = from_torch(tensors, shapes, sum_channels=False)
 
     def loss(x):
         features, _ = pooled(NETWORKS[name]).apply(variables, x, True)
@@ -147,7 +147,7 @@ def test_takes_torchvisions_networks_under_their_names(network, shapes, paramete
     assert sum(int(np.prod(shape)) for shape in learnt) == parameters
     image = jnp.zeros((1, 32, 32, 3))
     like = jax.eval_shape(network.init, jax.random.key(0), image)
-    convert = functools.partial(from_torchvision, like=like, sum_channels=False)
+    convert = functools.partial(from_torch, like=like, sum_channels=False)
     found = jax.eval_shape(lambda: convert(weights))
     assert jax.tree.structure(found) == jax.tree.structure(like)
 
@@ -171,7 +171,7 @@ def test_a_densenet_gives_the_logits_of_torchvision(dot):
         ndim=2, blocks=(2, 2), initial_features=8, growth=4, stem="imagenet"
     )
     like = jax.eval_shape(network.init, jax.random.key(0), x)
-    variables = from_torchvision(tensors, like, sum_channels=False)
+    variables = from_torch(tensors, like, sum_channels=False)
     features, _ = evaluate(network, variables, x)
     logits = (
         np.asarray(features) @ tensors["classifier.weight"].T
@@ -188,10 +188,10 @@ def test_a_densenet_gives_the_logits_of_torchvision(dot):
 def test_a_summed_stem_sees_grey_as_rgb_saw_it(name):
     arrays, tensors, shapes = load(name)
     grey = arrays["x"][..., :1]
-    rgb = from_torchvision(tensors, shapes, sum_channels=False)
+    rgb = from_torch(tensors, shapes, sum_channels=False)
     expected, _ = evaluate(NETWORKS[name], rgb, np.repeat(grey, 3, axis=-1))
     shapes = jax.eval_shape(NETWORKS[name].init, jax.random.key(0), grey)
-    summed = from_torchvision(tensors, shapes, sum_channels=True)
+    summed = from_torch(tensors, shapes, sum_channels=True)
     actual, _ = evaluate(NETWORKS[name], summed, grey)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
@@ -212,4 +212,4 @@ def test_weights_that_do_not_fit_are_named(change, message):
     _, tensors, shapes = load("torch_resnet2d.npz")
     change(tensors)
     with pytest.raises(UserError, match=message):
-        from_torchvision(tensors, shapes, sum_channels=False)
+        from_torch(tensors, shapes, sum_channels=False)

@@ -11,6 +11,7 @@ from jax._src.ad_checkpoint import saved_residuals
 from medssl_jax.models.densenet import densenet
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.unet import unet
+from medssl_jax.models.vit import vit
 
 BACKBONES = {
     "resnet": functools.partial(
@@ -25,6 +26,17 @@ BACKBONES = {
     "unet": functools.partial(unet, ndim=2, width=4, levels=2),
     "densenet": functools.partial(
         densenet, ndim=2, blocks=(2,), initial_features=4, growth=4, stem="small"
+    ),
+    "vit": functools.partial(
+        vit,
+        ndim=2,
+        patch=4,
+        width=8,
+        heads=2,
+        depth=2,
+        maps=(2,),
+        pooling="mean",
+        drop_path=0.5,
     ),
 }
 

@@ -116,7 +116,7 @@ def test_a_dense_network_of_before_its_name_is_read_and_can_be_started_from(tmp_
     jax.tree.map(np.testing.assert_array_equal, given, variables)
 
 
-def test_a_run_can_start_from_torchvisions_weights(tmp_path):
+def test_a_run_can_start_from_torchs_weights(tmp_path):
     reference = Path(__file__).parents[1] / "reference" / "torch_r3d18.npz"
     with np.load(reference, allow_pickle=False) as arrays:
         tensors = {
