@@ -9,6 +9,7 @@ import optax
 
 from medssl_jax import resolve
 from medssl_jax.models.resnet import resnet
+from medssl_jax.models.vit import vit
 from medssl_jax.optim.durations import Durations
 from medssl_jax.optim.optimizers import is_kernel, lars
 from medssl_jax.step.parallel import AXIS
@@ -34,6 +35,7 @@ SETTINGS = {
         "temperature": 0.1,
         "negatives": "images",
     },
+    "gmml": {"fill": "image", "most": 0.7, "side": 0.5, "align": 1},
     "exemplar": {"output_size": 8, "margin": 0.1, "hardest": False},
     "byol": {"hidden_size": 16, "output_size": 8, "base_tau": 0.9},
     "simclr": {"hidden_size": 16, "output_size": 8, "layers": 2, "temperature": 0.5},
@@ -72,6 +74,15 @@ SHAPE = (4, 8, 8, 1)
 MODEL = {"ndim": 3, "layers": (1, 1), "block": "basic", "width": 4, "stem": "r3d"}
 # for patches of a voxel or two: nothing is halved
 FLAT = MODEL | {"layers": (1,), "stem": "small"}
+TOKENS = {
+    "ndim": 3,
+    "patch": 4,
+    "width": 8,
+    "heads": 2,
+    "depth": 2,
+    "maps": (1, 2),
+    "pooling": "mean",
+}
 OF_PATCHES = ("jigsaw", "relative_patch_location", "cpc")
 FINDINGS = np.array([[0, 1, -1], [1, 1, 0], [-1, 0, -1]], np.int32)  # of each class
 
@@ -109,8 +120,10 @@ def views(name: str = ""):
 
 def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
     if backbone is None:
-        model = FLAT if name in OF_PATCHES else MODEL
-        backbone = resnet(**model, dtype=jnp.float32, axis_name=axis_name)
+        make, model = resnet, FLAT if name in OF_PATCHES else MODEL
+        if name == "gmml":
+            make, model = vit, TOKENS
+        backbone = make(**model, dtype=jnp.float32, axis_name=axis_name)
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,

@@ -1,6 +1,7 @@
-"""Heads on a backbone's features: projector, predictor, classifier."""
+"""Heads on a backbone's features: projector, predictor, classifier, pixels."""
 
 import functools
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -53,6 +54,19 @@ def gru(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
     return pure(_GRU(output_size, dtype))
 
 
+def pixels(
+    *, patch: tuple[int, ...], channels: int, dtype: DTypeLike = jnp.float32
+) -> Network:
+    """Map tokens on their grid (b, *g, d) to an image (b, *s, channels), s = g patch.
+
+    Two pointwise convolutions with GELU, of the tokens' width, then a transposed
+    convolution whose stride and size are `patch`.
+
+    Source: SB-SSL, arXiv:2208.13923, section 2.
+    """
+    return pure(_Pixels(patch, channels, dtype))
+
+
 class _MLP(nn.Module):
     sizes: tuple[int, ...]
     hidden_bias: bool
@@ -98,3 +112,26 @@ class _GRU(nn.Module):
         del train
         cell = nn.GRUCell(self.output_size, dtype=self.dtype, name="cell")
         return nn.RNN(cell, name="over")(x.astype(self.dtype)).astype(jnp.float32)
+
+
+class _Pixels(nn.Module):
+    patch: tuple[int, ...]
+    channels: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b *g d"], train: bool
+    ) -> Float[Array, "b *s c"]:
+        del train
+        for name in ("hidden", "hidden_2"):
+            x = nn.gelu(_dense(x.shape[-1], dtype=self.dtype, name=name)(x))
+        b, *grid, _ = x.shape
+        values = math.prod(self.patch) * self.channels
+        x = _dense(values, dtype=self.dtype, name="output")(x)
+        x = x.reshape(b, *grid, *self.patch, self.channels)
+        n = len(grid)
+        pairs = [axis for i in range(n) for axis in (1 + i, 1 + n + i)]
+        x = x.transpose(0, *pairs, 2 * n + 1)
+        sides = [g * p for g, p in zip(grid, self.patch, strict=True)]
+        return x.reshape(b, *sides, self.channels).astype(jnp.float32)
