@@ -100,6 +100,7 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
         "on_error": "raise",
         "balance": "",
         "sampler": "shuffled",
+        "slices": {"of_each": 0, "axis": 0, "neighbours": 0},
     }
     if unknown := chosen.keys() - feeding.keys():
         raise TypeError(f"no field of a training config's data: {sorted(unknown)}")

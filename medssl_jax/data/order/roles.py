@@ -22,10 +22,11 @@ from medssl_jax.data.order.splits import (
 from medssl_jax.data.order.subsets import nested, repeated
 from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.settings import divide
+from medssl_jax.data.slices import Slices, Slicing, Turned
 from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.errors import ConfigError
-from medssl_jax.ranges import Part, Seed, Share
+from medssl_jax.ranges import Natural, Part, Seed, Share
 
 TRAIN = "train"
 
@@ -43,6 +44,7 @@ def sources(
     label_fraction: Part = 1.0,
     split_seed: Seed | None = None,
     known_labels: Part = 1.0,
+    slices: Mapping[str, Natural] | None = None,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
@@ -69,12 +71,14 @@ def sources(
       known_labels: how much of the training labels is shown, by patient; the other
         examples stay, without a label. Of one seed they are those of the same
         `label_fraction`.
+      slices: of volumes, which are examples of their own, as `data.slices.Slicing` has
+        it; `prepare` is how slices are brought to [0, 1].
 
     Raises:
       ConfigError: for an unknown source or setting.
       DataError: if files are unusable, or one patient, or row, is in two roles.
     """
-    open_source = _Open(prepare, folder, cache=cache, on_error=on_error)
+    open_source = _Open(prepare, folder, cache=cache, on_error=on_error, slices=slices)
     found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
@@ -143,12 +147,20 @@ class _Open:
     """Open one source as the run wants it: prepared, cached, checked."""
 
     def __init__(
-        self, prepare: Prepare, folder: Path, *, on_error: str, cache: str = ""
+        self,
+        prepare: Prepare,
+        folder: Path,
+        *,
+        on_error: str,
+        cache: str = "",
+        slices: Mapping[str, Natural] | None = None,
     ):
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
         self._prepare, self._cache = prepare, cache and str(folder / cache)
         self._on_error, self._folder = on_error, folder
+        slices = slices or {"of_each": 0, "axis": 0, "neighbours": 0}
+        self._slicing = resolve.call("data.slices", Slicing, slices)
 
     def __call__(self, field: str, settings: Mapping[str, Any]) -> Source:
         if "sources" in settings:
@@ -176,10 +188,20 @@ class _Open:
 
     def _one(self, field: str, settings: Mapping[str, Any], prepare: Prepare) -> Source:
         source = resolve.named(field, "medssl_jax.data.sources", settings)
+        slicing = self._slicing
+        if slicing.of_each:
+            prepare = slicing.prepare(prepare)
         if isinstance(source, Shards):  # prepared before
             source.check_prepared(prepare)
+            if slicing.axis:
+                text = (
+                    "the shards' volumes are prepared: slices are of their first axis"
+                )
+                raise ConfigError(f"data.slices.axis is {slicing.axis}, and {text}")
         else:
+            if slicing.of_each and slicing.axis:
+                source = Turned(source, slicing.axis)
             source = Cached(source, prepare, self._cache)
         if self._on_error == "skip":
             source = skip_unusable(source, self._folder / "skipped.csv")
-        return source
+        return Slices(source, slicing) if slicing.of_each else source
