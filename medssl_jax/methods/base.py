@@ -60,6 +60,8 @@ class Method(NamedTuple):
       them 0, are learnt from masks; the views then take an example's `mask`.
     early: means of the metrics -> what is wrong if they are so in the first epoch.
     verdict: means of the metrics -> what is wrong with the training, "" if nothing is.
+    reconstruct: (params, aux, views) -> what a task that hides parts of images makes up:
+      "image" and "corrupted" (b, *s, c), "hidden" (b, *s), "reconstruction"; else None.
     """
 
     init: Callable[..., tuple[Params, Aux]]
@@ -77,6 +79,7 @@ class Method(NamedTuple):
     voxels: Voxels = Voxels(0, 0)
     early: Callable[[Mapping[str, float]], str] = lambda metrics: ""
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""
+    reconstruct: Callable[..., Mapping[str, Array]] | None = None
 
 
 def no_change(params: Params, aux: Aux, update: Array) -> tuple[Params, Aux]:

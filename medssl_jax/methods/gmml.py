@@ -92,19 +92,27 @@ def gmml(
         }
         return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
+    def fed(views, axis_name):
+        if fill != "image":
+            return views["corrupted"]
+        image = views["image"]
+        return jnp.where(views["hidden"][..., None], _next(image, axis_name), image)
+
+    def made_up(params, features, image):
+        maps = _mean_map(features.maps)
+        to_pixels = decoder(*_patches(image, maps))
+        return to_pixels.apply({"params": params["decoder"]}, maps, True)[0]
+
     def loss(params, aux, views, key, update):
         del key, update
         image, hidden = views["image"], views["hidden"][..., None]
-        corrupted = views["corrupted"]
-        if fill == "image":
-            corrupted = jnp.where(hidden, _next(image, axis_name), image)
         features, stats = backbone.apply(
-            base.backbone_variables(params, aux), corrupted, True, views.get(base.KEYS)
+            base.backbone_variables(params, aux),
+            fed(views, axis_name),
+            True,
+            views.get(base.KEYS),
         )
-        maps = _mean_map(features.maps)
-        made, _ = decoder(*_patches(image, maps)).apply(
-            {"params": params["decoder"]}, maps, True
-        )
+        made = made_up(params, features, image)
         per_example = _mean_where(jnp.abs(made - image), hidden)
         mean = _mean_where(image, hidden if fill == "none" else ~hidden)
         mean = mean.reshape(-1, *[1] * (image.ndim - 1))
@@ -117,6 +125,18 @@ def gmml(
         new = {**aux, "batch_stats": {"backbone": stats}}
         return per_example.mean(), (new, metrics)
 
+    def reconstruct(params, aux, views):
+        corrupted = fed(views, None)
+        features, _ = backbone.apply(
+            base.backbone_variables(params, aux), corrupted, False
+        )
+        return {
+            "image": views["image"],
+            "hidden": views["hidden"],
+            "corrupted": corrupted,
+            "reconstruction": made_up(params, features, views["image"]),
+        }
+
     return base.Method(
         init,
         make,
@@ -125,6 +145,7 @@ def gmml(
         base.backbone_variables,
         in_batch="what is filled in" if fill == "image" else "",
         verdict=_verdict,
+        reconstruct=reconstruct,
     )
 
 

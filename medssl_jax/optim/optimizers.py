@@ -152,8 +152,16 @@ def sgd(
 
 
 def is_kernel(params: PyTree) -> PyTree:
-    """Mark the leaves that decay and adapt: neither biases nor norms' parameters."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Mark the leaves that decay and adapt: what multiplies features.
+
+    Neither biases nor norms' parameters, nor a ViT's class token and positions, which
+    are added: as in timm.
+    """
+
+    def multiplies(path, leaf):
+        return leaf.ndim > 1 and jax.tree_util.keystr(path[-1:]) != "['positions']"
+
+    return jax.tree_util.tree_map_with_path(multiplies, params)
 
 
 def optimizer(

@@ -4,7 +4,9 @@ import numpy as np
 
 from medssl_jax.report import figures, protocol_figures, sections
 from medssl_jax.report.blocks import Gallery, Picture, Section
+from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Run
+from medssl_jax.report.segmented import segmented
 
 
 def label_curves(run: Run) -> Section | None:
@@ -89,6 +91,8 @@ SECTIONS = [
     grid,
     sections.results,
     roc,
+    segmented,
+    reconstructed,
     sections.what_ran,
     predictions,
     sections.config,

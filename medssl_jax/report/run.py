@@ -28,6 +28,7 @@ class Run(NamedTuple):
     views: Mapping[str, np.ndarray] | None
     embeddings: Mapping[str, np.ndarray] | None
     cases: Mapping[str, np.ndarray] | None
+    reconstructions: Mapping[str, np.ndarray] | None
     predictions: Rows | None
     skipped: Rows | None
 
@@ -59,6 +60,7 @@ def read_run(workdir: Path) -> Run:
         views=read("views.npz", _arrays),
         embeddings=read("embeddings.npz", _arrays),
         cases=read("cases.npz", _arrays),
+        reconstructions=read("reconstructions.npz", _arrays),
         predictions=read("predictions.csv", _rows),
         skipped=read("skipped.csv", _rows),
     )

@@ -20,6 +20,7 @@ from medssl_jax.report.blocks import (
 )
 from medssl_jax.report.curves import training_curves
 from medssl_jax.report.embedding import embedding, projection
+from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Rows, Run
 from medssl_jax.report.scans import scan_grid
 from medssl_jax.report.segmented import segmented
@@ -192,6 +193,7 @@ SECTIONS = [
     results,
     _where_filled(roc),
     segmented,
+    reconstructed,
     what_ran,
     curves,
     views,

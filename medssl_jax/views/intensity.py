@@ -183,6 +183,34 @@ def jitter(
     return Op(sample, apply)
 
 
+def sharpness(*, factor: Range = 1.0, probability: float = 1.0) -> Op:
+    """Multiply the distance to a smoothed image by `factor`, then clip to [0, 1].
+
+    Smoothed in-plane, over 3 x 3 pixels of which the middle weighs 5; at the border
+    the image stays as it is. As torchvision's adjust_sharpness and Pillow's.
+    """
+    factor = limits("sharpness.factor", factor, 0)
+    probability = chance("sharpness.probability", probability)
+
+    def sample(key: PRNGKeyArray, shape: Shape) -> Float[Array, ""]:
+        del shape
+        units = jax.random.uniform(key, (2,))
+        return between_or(1, units, factor, probability)
+
+    def apply(factor: Float[Array, ""], image: Image) -> Image:
+        *_, rows, columns, _ = image.shape
+        around = sum(
+            image[..., i : rows - 2 + i, j : columns - 2 + j, :]
+            for i in range(3)
+            for j in range(3)
+        )
+        inner = (..., slice(1, -1), slice(1, -1), slice(None))
+        smooth = image.at[inner].set((around + 4 * image[inner]) / 13)
+        return jnp.clip(factor * image + (1 - factor) * smooth, 0, 1)
+
+    return Op(sample, apply)
+
+
 def gaussian_blur(
     *, sigma: Range = 0.0, axes: Axes = (-2, -1), probability: float = 1.0
 ) -> Op:

@@ -49,6 +49,20 @@ def test_lars_in_simclrs_order_equals_the_reference():
     np.testing.assert_allclose(np.sum(params["w"]), 8.977866262104, atol=1e-8)
 
 
+def test_what_is_added_does_not_decay():
+    shapes = {
+        "patch_embed": {"kernel": (4, 4, 1, 8), "bias": (8,)},
+        "positions": (3, 3, 8),
+        "cls_token": (8,),
+        "norm": {"scale": (8,), "bias": (8,)},
+    }
+    params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    marked = jax.tree_util.tree_leaves_with_path(optim.is_kernel(params))
+    assert [jax.tree_util.keystr(path) for path, true in marked if true] == [
+        "['patch_embed']['kernel']"
+    ]
+
+
 @jax.numpy_dtype_promotion("standard")  # optax raises a float to an integer's power
 def test_adamw_decays_kernels_alone_as_in_its_paper():
     random = np.random.default_rng(0)

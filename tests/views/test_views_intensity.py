@@ -29,14 +29,16 @@ def _sampled(op, n=2000):
     [
         (intensity.brightness, ImageEnhance.Brightness),
         (intensity.contrast, ImageEnhance.Contrast),
+        (intensity.sharpness, ImageEnhance.Sharpness),
     ],
 )
-def test_brightness_and_contrast_equal_pillows(view, enhance, factor):
+def test_brightness_contrast_and_sharpness_equal_pillows(view, enhance, factor):
     pixels = np.random.default_rng(1).integers(0, 256, (16, 16), np.uint8)
     expected = np.asarray(enhance(Image.fromarray(pixels)).enhance(factor))
     ours = _apply(view(factor=factor), pixels[..., None].astype(np.float32) / 255)
-    # Pillow rounds the mean and the result to whole steps of 1 / 255
-    np.testing.assert_allclose(ours[..., 0] * 255, expected, atol=1.01)
+    # Pillow rounds the mean, or the smoothed image, to a whole step of 1 / 255, of
+    # which 1 - factor is .6 at most, and cuts the result down to one
+    np.testing.assert_allclose(ours[..., 0] * 255, expected, atol=1.31)
     assert ours.min() >= 0 and ours.max() <= 1
 
 
