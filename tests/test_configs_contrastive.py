@@ -59,7 +59,13 @@ def test_published_variants_are_the_published_recipes(
     assert config.views.first.color_jitter.strength == (1.0 if blurred else 0.5)
 
 
-@pytest.mark.parametrize("name, variant", VARIANTS)
+@pytest.mark.parametrize(
+    "name, variant",
+    [
+        pytest.param(*one, marks=() if one[1] in ("demo", "npz") else pytest.mark.slow)
+        for one in VARIANTS
+    ],
+)
 def test_every_variant_builds_and_its_views_agree(name, variant):
     config = load(name, variant).lock()
     run = durations(config, 10_000)

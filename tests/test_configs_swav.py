@@ -59,9 +59,9 @@ def test_multimodal_batches_take_turns_between_four():
     "name, variant",
     [
         ("swav", "demo"),
-        ("swav", "xray"),
-        ("swav", "multimodal"),
-        ("swav", "ct3d"),
+        pytest.param("swav", "xray", marks=pytest.mark.slow),
+        pytest.param("swav", "multimodal", marks=pytest.mark.slow),
+        pytest.param("swav", "ct3d", marks=pytest.mark.slow),
         ("swav_small", "npz"),
         ("swav_small", "kinds"),
     ],

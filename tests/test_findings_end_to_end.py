@@ -50,6 +50,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_fine_tuning_tells_each_findings_auc_over_its_known_labels(root, tmp_path):
     train.run(shrink(load("finetune", "chexpert"), root), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())

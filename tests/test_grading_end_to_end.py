@@ -76,6 +76,7 @@ def test_a_densenet_grades_aptos_and_predicts_grades(root, tmp_path):
     assert np.bincount(found.labels).tolist() == [12] * 5
 
 
+@pytest.mark.slow
 def test_questions_grade_retinamnist(real_data, tmp_path):
     data = str(real_data / "retinamnist" / "retinamnist.npz")
     config = shrink(load("finetune", "medmnist"), root=data)

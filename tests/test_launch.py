@@ -42,6 +42,7 @@ def assert_states_agree(workdir: Path, expected: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_two_processes_equal_two_devices_though_stopped_on_the_way(
     two_devices, tmp_path
 ):

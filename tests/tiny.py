@@ -71,9 +71,11 @@ SETTINGS = {
     "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
 }
 SHAPE = (4, 8, 8, 1)
-MODEL = {"ndim": 3, "layers": (1, 1), "block": "basic", "width": 4, "stem": "r3d"}
+MODEL = {"ndim": 3, "layers": (1,), "block": "basic", "width": 4, "stem": "r3d"}
 # for patches of a voxel or two: nothing is halved
-FLAT = MODEL | {"layers": (1,), "stem": "small"}
+FLAT = MODEL | {"stem": "small"}
+# maps of two sizes
+PYRAMID = MODEL | {"layers": (1, 1)}
 TOKENS = {
     "ndim": 3,
     "patch": 4,
@@ -120,9 +122,13 @@ def views(name: str = ""):
 
 def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
     if backbone is None:
-        make, model = resnet, FLAT if name in OF_PATCHES else MODEL
+        make, model = resnet, MODEL
         if name == "gmml":
             make, model = vit, TOKENS
+        elif name in OF_PATCHES:
+            model = FLAT
+        elif name.startswith("segment"):
+            model = PYRAMID
         backbone = make(**model, dtype=jnp.float32, axis_name=axis_name)
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(

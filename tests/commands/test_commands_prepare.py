@@ -91,6 +91,7 @@ def start(folder, count):
     )
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path):
     folder, count = tmp_path / "killed", 60
     process = start(folder, count)

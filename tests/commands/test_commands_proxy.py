@@ -86,6 +86,7 @@ def of_backbone(state):
     }
 
 
+@pytest.mark.slow
 def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
     pretrained, tmp_path
 ):

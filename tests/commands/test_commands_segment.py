@@ -49,6 +49,7 @@ def test_it_trains_to_its_report(finished):
     assert (workdir / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_the_same_bits(finished, tmp_path):
     config, workdir = finished
     saved = sorted(int(p.name) for p in (workdir / "checkpoints").glob("*[0-9]"))

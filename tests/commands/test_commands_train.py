@@ -102,6 +102,7 @@ def test_a_finished_run_that_is_started_again_tells_the_same(reference, copied):
     assert str(copied.parent) not in shown
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_no_memory_of_its_workers_behind(tmp_path):
     command = tiny_run.arguments(tmp_path, data__workers=2, train_epochs=1.5)
     assert "leaked" not in tiny_run.finish(tiny_run.start(command))
@@ -125,6 +126,7 @@ def test_nor_does_one_whose_data_are_damaged(tmp_path):
     assert "leaked" not in said
 
 
+@pytest.mark.slow
 def test_one_scan_without_labels_is_enough_to_pretrain(tmp_path):
     (tmp_path / "scans").mkdir()
     scan = np.random.default_rng(0).integers(0, 255, (6, 20, 20), np.uint8)
@@ -140,6 +142,7 @@ def test_one_scan_without_labels_is_enough_to_pretrain(tmp_path):
     assert "nothing is projected" in (tmp_path / "run/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_path):
     command = tiny_run.arguments(tmp_path)
     process = tiny_run.start(command)
@@ -154,6 +157,7 @@ def test_sigterm_saves_first_and_the_run_ends_with_the_same_bits(reference, tmp_
     assert_ends_alike(tmp_path, reference)
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_named_and_the_one_before_is_used(reference, copied):
     before, flipped, cut = steps(copied)
     path = largest_file(copied, cut)
@@ -170,6 +174,7 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_used(reference, cop
     assert_ends_alike(copied, reference)
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_folder_and_leaves_older_checkpoints_whole(copied):
     oldest = steps(copied)[0]
     forget_after(copied, oldest)
@@ -193,6 +198,7 @@ def test_another_config_in_the_same_folder_is_refused_by_field(copied):
     assert "--workdir" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
     command = tiny_run.arguments(tmp_path, schedule__peak=1e30)
     said = tiny_run.finish(tiny_run.start(command), 1)

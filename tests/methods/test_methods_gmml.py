@@ -145,7 +145,7 @@ def test_an_unknown_fill_is_refused():
 
 
 def test_maps_of_several_sizes_are_refused():
-    made = method(backbone=resnet(**tiny.MODEL))
+    made = method(backbone=resnet(**tiny.PYRAMID))
     with pytest.raises(ConfigError, match="those of config.model are of several sizes"):
         jax.eval_shape(made.init, jax.random.key(0), tiny.batch(0))
 

@@ -62,6 +62,7 @@ def label_efficiency(tmp_path_factory):
     return folder, command, done, said
 
 
+@pytest.mark.slow
 def test_a_killed_protocol_goes_on_and_makes_no_finished_run_again(label_efficiency):
     folder, _, done, said = label_efficiency
     path = folder / "runs/pretrained/0.5/0"

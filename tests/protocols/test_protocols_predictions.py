@@ -280,6 +280,7 @@ def test_grades_are_measured_by_kappa_first_and_not_beside_other_classes(tmp_pat
         read_both(graded, other)
 
 
+@pytest.mark.slow
 def test_the_command_compares_each_two_runs_and_reports(tmp_path, capsys):
     runs = [binary(tmp_path / "runs" / name, i) for i, name in enumerate("abc")]
     config = ConfigDict({"name": "compare", "seed": 0, "runs": tuple(map(str, runs))})

@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from medssl_jax.models.resnet import resnet
+from medssl_jax.models.vit import vit
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import init_state, make_train_step
 
@@ -32,8 +33,10 @@ def first_step(name, devices):
     ],
 )
 def test_eight_devices_leave_out_what_one_does(name, monkeypatch):
-    drawing = functools.partial(resnet, drop_path=0.5, recompute=True)
-    monkeypatch.setattr(tiny, "resnet", drawing)
+    for make in (resnet, vit):
+        drawing = functools.partial(make, drop_path=0.5, recompute=True)
+        monkeypatch.setattr(tiny, make.__name__, drawing)
+    monkeypatch.setattr(tiny, "MODEL", tiny.PYRAMID)  # a first block leaves nothing out
     gradient, metrics = first_step(name, devices=1)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient))
     close = functools.partial(
