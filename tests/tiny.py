@@ -71,7 +71,8 @@ SETTINGS = {
     "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
 }
 SHAPE = (4, 8, 8, 1)
-MODEL = {"ndim": 3, "layers": (1,), "block": "basic", "width": 4, "stem": "r3d"}
+# of two blocks, as the first is never left out
+MODEL = {"ndim": 3, "layers": (2,), "block": "basic", "width": 4, "stem": "r3d"}
 # for patches of a voxel or two: nothing is halved
 FLAT = MODEL | {"stem": "small"}
 # maps of two sizes
@@ -120,7 +121,9 @@ def views(name: str = ""):
     }
 
 
-def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
+def method(
+    name: str, axis_name: str | None = AXIS, backbone=None, drop_path=0.0, **settings
+):
     if backbone is None:
         make, model = resnet, MODEL
         if name == "gmml":
@@ -129,7 +132,8 @@ def method(name: str, axis_name: str | None = AXIS, backbone=None, **settings):
             model = FLAT
         elif name.startswith("segment"):
             model = PYRAMID
-        backbone = make(**model, dtype=jnp.float32, axis_name=axis_name)
+        parts = {"dtype": jnp.float32, "axis_name": axis_name}
+        backbone = make(**model, **parts, drop_path=drop_path)
     kind = name.partition(" ")[0]
     made = resolve.factory("medssl_jax.methods", kind)(
         backbone,

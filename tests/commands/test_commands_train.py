@@ -89,6 +89,7 @@ def test_a_run_killed_in_mid_accumulation_ends_with_the_same_bits(reference, tmp
     assert_ends_alike(tmp_path, reference)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_started_again_tells_the_same(reference, copied):
     began = json.loads((copied / "run.json").read_text())
     said = tiny_run.finish(tiny_run.start(tiny_run.arguments(copied)))

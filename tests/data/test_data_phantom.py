@@ -118,6 +118,7 @@ def test_no_sign_is_proof_yet_all_together_nearly_are():
     assert 0.08 < np.mean(intact[torn]) < 0.25
 
 
+@pytest.mark.slow
 def test_pixels_tell_a_little_and_not_enough():
     (x, y), (more, truth) = pixels(knees(300)), pixels(knees(300, seed=1))
     probe = make_pipeline(

@@ -154,6 +154,7 @@ def test_pictures_change_only_with_the_revision():
     np.testing.assert_allclose(figures, FIGURES, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_pixels_tell_a_little_and_not_enough():
     (x, y), (more, truth) = pixels(slices(600)), pixels(slices(600, seed=1))
     probe = make_pipeline(

@@ -159,6 +159,7 @@ def test_a_run_describes_a_hundred_million_without_a_list(opened):
     assert peak < MIB and about["count"] == COUNT and about["patients"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["shuffled", "distinct", "modalities"])
 def test_a_pass_over_a_hundred_million_is_a_shuffle_of_them(opened, order):
     train = opened(order)[0][roles.TRAIN]

@@ -105,6 +105,7 @@ def test_a_frozen_backbone_is_used_as_in_evaluation():
     assert float(loss(jnp.int32(FROZEN))) != pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one_before_and_after():
     (one, one_metrics), (many, many_metrics) = trained(1), trained(8)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)

@@ -71,6 +71,7 @@ def assert_equal(actual, expected, **tolerance):
     jax.tree.map(check, actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_one_task_of_weight_1_is_that_task(name):
     method, state, views, gradient = alone(name)

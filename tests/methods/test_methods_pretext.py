@@ -345,6 +345,7 @@ def test_cpc_predicts_the_rows_below_of_its_own_column(negatives):
     assert metrics["pretext_accuracy"] == pytest.approx(np.mean(each))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

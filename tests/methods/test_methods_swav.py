@@ -333,6 +333,7 @@ def test_frozen_prototypes_keep_their_bits_and_then_have_unit_length():
     assert np.abs(scale[1] - scale[0]).max() > 0
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one_with_modalities_and_a_queue():
     changed = {"modalities": ("ct", "mr"), "queue_length": 16, "frozen_updates": 1}
     one, many = (trained(4, devices, **changed) for devices in (1, 8))

@@ -184,6 +184,7 @@ def grid(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_grid_chooses_by_validation_and_cells_never_see_the_test(grid):
     found = results(grid)
     losses = {}

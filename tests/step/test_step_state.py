@@ -10,11 +10,13 @@ import pytest
 import tiny
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.methods.base import KEYS
 from medssl_jax.optim.schedules import byol_tau
 from medssl_jax.run.suitable import accumulation_warning
 from medssl_jax.step.parallel import AXIS, parallel
 from medssl_jax.step.state import make_train_step, to_unit, views_fed
 
+DROP_PATH = 0.5  # of the last block: networks draw too
 ACCUMULATION = 3  # two micro-batches leave their mean, the third an update
 # one that pretrains, one with labels, one with masks, at once; .ci/run has them all
 FEW = ("byol", "supervised", "segment")
@@ -40,7 +42,10 @@ def name(request):
 @functools.cache
 def compiled(name, kind="shard_map", devices=1):
     step = make_train_step(
-        tiny.method(name), tiny.optimizer(ACCUMULATION), seed=3, axis_name=AXIS
+        tiny.method(name, drop_path=DROP_PATH),
+        tiny.optimizer(ACCUMULATION),
+        seed=3,
+        axis_name=AXIS,
     )
     on = parallel(kind, jax.devices()[:devices])
     mapped = on.compile(step)
@@ -69,6 +74,14 @@ def assert_trees_equal(actual, expected, **tolerance):
     jax.tree.map(check, actual, expected)
 
 
+def fed(method, batch, step):
+    """Return what the step makes of a micro-batch, by the rule that is written down."""
+    key = jax.random.fold_in(jax.random.key(3), step)
+    view_key, _, network_key = jax.random.split(key, 3)
+    views = jax.vmap(method.views)(jax.random.split(view_key, 8), batch)
+    return {**views, KEYS: jax.random.split(network_key, 8)}
+
+
 def largest_difference(a, b):
     return max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), a, b)))
 
@@ -85,8 +98,8 @@ def test_eight_devices_equal_one(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name == "supervised" else [pytest.mark.slow])
-        for name in tiny.METHODS
+        pytest.param(name, marks=() if name == "supervised" else pytest.mark.slow)
+        for name in FEW
     ],
     indirect=True,
 )
@@ -197,12 +210,13 @@ def test_the_views_that_are_shown_are_those_that_are_fed():
     params, aux, batch = jax.tree.map(
         jnp.asarray, (start.params, start.aux, tiny.batch(0))
     )
-    method = tiny.method("byol", axis_name=None)
+    method = tiny.method("byol", axis_name=None, drop_path=DROP_PATH)
 
     @jax.jit
     def loss():
         given = {"seed": 3, "step": 5, "global_size": 8}
-        views = views_fed(method, batch, **given)
+        shown = views_fed(method, batch, **given)
+        views = {**fed(method, batch, step=5), **shown}
         return method.loss(params, aux, views, None, jnp.int32(0))[0]
 
     assert float(metrics["loss"]) == pytest.approx(float(loss()), rel=1e-5)
@@ -211,13 +225,13 @@ def test_the_views_that_are_shown_are_those_that_are_fed():
 def test_accumulation_is_the_mean_of_the_micro_batches_gradients(name):
     batches = [tiny.batch(seed) for seed in range(2)]
     states, _ = train(name, batches)
-    method = tiny.method(name, axis_name=None)
+    method = tiny.method(name, axis_name=None, drop_path=DROP_PATH)
 
     def gradient(state, batch):
-        key = jax.random.fold_in(jax.random.key(3), state.step)
-        keys = jax.random.split(jax.random.split(key)[0], 8)
-        views = jax.vmap(method.views)(keys, batch)
-        loss = functools.partial(method.loss, views=views, key=key, update=jnp.int32(0))
+        views = fed(method, batch, state.step)
+        loss = functools.partial(
+            method.loss, views=views, key=None, update=jnp.int32(0)
+        )
         return jax.grad(lambda params: loss(params, state.aux)[0])(state.params)
 
     first, second = map(jax.jit(gradient), states[:2], batches)
