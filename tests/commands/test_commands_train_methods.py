@@ -74,7 +74,21 @@ def joint():
     return config
 
 
+def gmml():
+    config = load("gmml", "demo")
+    shortest(config)
+    config.data.update(count=96, size_pixels=(16, 16))
+    for role in ("probe", "test"):
+        config.splits[role].count = 32
+    config.model.update(patch=4, width=8, heads=2, depth=2, maps=(1, 2))
+    config.method.update(align=4, fill="image")
+    config.views.first.random_resized_crop.size = (16, 16)
+    config.views.eval.resize.size = (16, 16)
+    return config
+
+
 CONFIGS = {
+    "gmml": gmml,
     "joint": joint,
     # whose data, views and method are SimCLR's, in pairs
     "micle": lambda: contrastive("micle"),
@@ -117,6 +131,17 @@ def test_a_stopped_run_ends_with_the_same_bits(finished, tmp_path):
     assert state.keys() == expected.keys() and position == expected_position
     for name, leaf in expected.items():
         np.testing.assert_array_equal(state[name], leaf, err_msg=name)
+
+
+@pytest.mark.parametrize("finished", ["gmml"], indirect=True)
+def test_what_is_hidden_is_shown_as_it_is_made_up(finished):
+    _, workdir = finished
+    arrays = np.load(workdir / "reconstructions.npz")
+    assert arrays["reconstruction"].shape == (6, 16, 16, 1)
+    logged = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"lr", "weight_decay", "loss_of_mean", "hidden"} <= logged.keys()
+    assert "Reconstructions" in (workdir / "report.html").read_text()
+    assert "made up with a mean error" in (workdir / "results.json").read_text()
 
 
 @pytest.mark.parametrize("finished", ["joint"], indirect=True)
