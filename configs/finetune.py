@@ -80,6 +80,7 @@ def published(variant: str) -> ConfigDict:
         findings=0,
         ordered=False,
         ordinal_head=False,
+        hidden_sizes=(),
         frozen_epochs=0.0,
     )
     config.model = dict(

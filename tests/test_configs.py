@@ -16,7 +16,9 @@ PREPARED = {
     *("shape", "spacing_mm", "resize", "window", "percentiles", "window_hu"),
     *("crop_to_body", "longest_side", "on_error"),
 }
-FED = PREPARED | {"frames", "foreground", "workers", "cache", "balance", "sampler"}
+FED = PREPARED | {
+    *("frames", "foreground", "workers", "cache", "balance", "sampler", "slices"),
+}
 BESIDE_SOURCE = {
     "train": FED,
     "prepare": PREPARED,

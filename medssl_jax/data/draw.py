@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data.source import NO_BOX, UNLABELLED, Record
 from medssl_jax.errors import ConfigError
 
-_FRAMES = ("random", "contiguous", "all")
+_FRAMES = ("random", "contiguous", "even", "all")
 
 
 class Place(NamedTuple):
@@ -46,7 +46,8 @@ class Draw:
     Attributes:
       shape: spatial shape of the result.
       frames: "random": shape[0] frames without replacement, kept in order;
-        "contiguous": shape[0] neighbours; "all": the first axis is as the others.
+        "contiguous": shape[0] neighbours; "even": shape[0] frames, evenly spaced, always
+        the same; "all": the first axis is as the others.
       foreground: share of crops that hold a voxel of the mask drawn for it: a class
         that the mask has, other than 0, uniformly, then a voxel of it. nnU-Net has 1/3
         (arXiv:1904.08128, suppl. note 2).
@@ -125,7 +126,8 @@ class Draw:
 
     def _frames(self, available, rng):
         wanted = self.shape[0]
-        if available < wanted or (rng is None and self.frames == "random"):
+        even = self.frames == "even" or (rng is None and self.frames == "random")
+        if available < wanted or even:
             # the middles of `wanted` equal parts of the stack
             indices = ((np.arange(wanted) + 0.5) * available / wanted).astype(int)
             return indices, max(wanted - available, 0)

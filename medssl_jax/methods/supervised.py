@@ -10,7 +10,7 @@ from medssl_jax.models import heads
 from medssl_jax.models.features import pooled
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
-from medssl_jax.ranges import Natural, NotNegative
+from medssl_jax.ranges import Count, Natural, NotNegative
 from medssl_jax.views.compose import View
 
 
@@ -26,6 +26,7 @@ def supervised(
     ordered: bool = False,
     ordinal_head: bool = False,
     frozen_epochs: NotNegative = 0.0,
+    hidden_sizes: tuple[Count, ...] = (),
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 
@@ -46,6 +47,8 @@ def supervised(
         above a grade (`label_losses.log_grades`), and not by softmax.
       frozen_epochs: so long the head learns alone, on a backbone whose weights and
         batch statistics stay as they are.
+      hidden_sizes: of layers with GELU between the features and the linear layer, as
+        SB-SSL has one (arXiv:2208.13923, section 4.1).
 
     Raises:
       ConfigError: unless one of classes and findings is given; if fewer than three
@@ -64,7 +67,9 @@ def supervised(
     del axis_name
     frozen = durations.to_updates(frozen_epochs)
     labels = label_loss(classes=classes, findings=findings, ordinal_head=ordinal_head)
-    head = heads.linear(output_size=labels.outputs, dtype=dtype)
+    head = heads.linear(
+        output_size=labels.outputs, hidden_sizes=hidden_sizes, dtype=dtype
+    )
 
     def one_view(key, example):
         return {

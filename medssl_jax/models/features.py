@@ -16,12 +16,12 @@ class Features(NamedTuple):
 
     pooled: a vector for each image, float32.
     maps: one for each resolution, finest first; the last are what was pooled.
-    attention: for pictures, where the backbone has some.
+    attention: of each block, first to last, for pictures, where the backbone has some.
     """
 
     pooled: Float[Array, "b d"]
     maps: tuple[Float[Array, "b *_"], ...]
-    attention: Float[Array, "b h n n"] | None = None
+    attention: tuple[Float[Array, "b h n n"], ...] | None = None
 
 
 def pooled(backbone: Network) -> Network:

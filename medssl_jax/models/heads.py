@@ -44,9 +44,14 @@ def mlp(
     return pure(_MLP(sizes, hidden_bias, output_norm, dtype, axis_name))
 
 
-def linear(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
-    """Map (b, d) to (b, output_size) by one layer with a bias."""
-    return pure(_Linear(output_size, dtype))
+def linear(
+    *,
+    output_size: int,
+    hidden_sizes: Sequence[int] = (),
+    dtype: DTypeLike = jnp.float32,
+) -> Network:
+    """Map (b, d) to (b, output_size) by one layer with a bias, after some with GELU."""
+    return pure(_Linear(tuple(hidden_sizes), output_size, dtype))
 
 
 def gru(*, output_size: int, dtype: DTypeLike = jnp.float32) -> Network:
@@ -93,12 +98,16 @@ class _MLP(nn.Module):
 
 
 class _Linear(nn.Module):
+    hidden_sizes: tuple[int, ...]
     output_size: int
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
         del train
+        for i, size in enumerate(self.hidden_sizes):
+            x = _dense(size, dtype=self.dtype, name=f"hidden_{i + 1}")(x)
+            x = nn.gelu(x, approximate=False)
         x = _dense(self.output_size, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.float32)
 

@@ -1,7 +1,8 @@
 """Vision transformers, timm's VisionTransformer, in 2D and 3D."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -84,6 +85,11 @@ def vit(
     shape = (ndim, patch, width, heads, depth, tuple(maps), pooling)
     module = _ViT(*shape, dtype, recompute, rates(drop_path, depth))
     return pure(module, draws=drop_path > 0)
+
+
+def weights(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings that say which variables there are: not what is read of them."""
+    return {k: v for k, v in model.items() if k not in ("maps", "pooling")}
 
 
 def resized(table: Float[Array, "*s d"], grid: tuple[int, ...]) -> Float[Array, "*t d"]:

@@ -135,7 +135,8 @@ def check_start(init_from: str, model: Mapping[str, Any]) -> None:
 
 def _of_architecture(init_from: str, model: Mapping[str, Any]) -> Encoder:
     encoder = load_encoder(init_from)
-    found, wanted = encoder.spec["model"], json.loads(json.dumps(dict(model)))
+    wanted = _weights(json.loads(json.dumps(dict(model))))
+    found = _weights(encoder.spec["model"])
     different = [
         f"{field} is {found.get(field)!r} there, {wanted.get(field)!r} in config.model"
         for field in sorted(found.keys() | wanted.keys())
@@ -144,6 +145,19 @@ def _of_architecture(init_from: str, model: Mapping[str, Any]) -> Encoder:
     if different:
         raise ConfigError(f"init_from {init_from}: {'; '.join(different)}")
     return encoder
+
+
+def _weights(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the model, by its settings that say which variables it has.
+
+    Those of a model that wraps another are the other's, as `weights` of its module says.
+    """
+    factory = resolve.factory_of("model", "medssl_jax.models", model.get("name", ""))
+    narrow = getattr(inspect.getmodule(factory), "weights", None)
+    if narrow is None:
+        return model
+    inner = narrow(model)
+    return inner if inner["name"] == model["name"] else _weights(inner)
 
 
 def backbone(

@@ -45,10 +45,7 @@ def check(
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(described, f"describes no model ({reason})") from error
-    found = {name: leaf.shape for name, leaf in _named(variables).items()}
-    wanted = [
-        {name: leaf.shape for name, leaf in _named(one).items()} for one in shapes
-    ]
+    found, *wanted = map(_shapes, (variables, *shapes))
     if found not in wanted:
         weights = described.with_name("weights.safetensors")
         raise DataError(weights, _difference(found, wanted[0], described.name))
@@ -100,6 +97,14 @@ def _image(spec, channels):
 def _named(variables) -> dict[str, Any]:
     """Return leaves by name, without collections that have none."""
     return flatten_dict(variables, sep="/")
+
+
+def _shapes(variables) -> dict[str, tuple[int, ...]]:
+    """Return each leaf's shape; of a table of positions, whose grid can be any, its width."""
+    return {
+        name: leaf.shape[-1:] if name.endswith("/positions") else leaf.shape
+        for name, leaf in _named(variables).items()
+    }
 
 
 def _difference(found, wanted, described) -> str:

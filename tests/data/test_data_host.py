@@ -175,7 +175,12 @@ def test_contiguous_frames_are_neighbours_from_every_start():
     np.testing.assert_array_equal(central, [1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("frames", ["random", "contiguous"])
+def test_even_frames_are_those_of_evaluation_in_training_too():
+    clip = Draw((3, 1, 1), "even")({"image": ramp(9, 1, 1)}, np.random.default_rng(0))
+    np.testing.assert_array_equal(clip["image"].ravel(), [1, 4, 7])
+
+
+@pytest.mark.parametrize("frames", ["random", "contiguous", "even"])
 def test_too_few_frames_are_repeated_evenly_and_counted(frames):
     volume = {"image": ramp(3, 1, 1)}
     clip = Draw((7, 1, 1), frames)(volume, np.random.default_rng(0))

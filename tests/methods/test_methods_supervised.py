@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from linear import linear
+from scipy.special import erf, softmax
 from sklearn.metrics import log_loss
 
 from medssl_jax.errors import ConfigError
@@ -130,6 +131,18 @@ def logits(params, image, by):
     params = jax.tree.map(np.float64, params)
     x = by * np.float64(image).reshape(8, -1) @ params["backbone"]["matrix"]
     return x @ params["head"]["output"]["kernel"] + params["head"]["output"]["bias"]
+
+
+def test_hidden_layers_of_the_head_are_gelus():
+    made, params, aux, batch = started("three classes", hidden_sizes=(5,))
+    x = 3.0 * 2 * np.float64(batch["image"]).reshape(8, -1)  # as in evaluation
+    x = x @ np.float64(params["backbone"]["matrix"])
+    head = jax.tree.map(np.float64, params["head"])
+    x = x @ head["hidden_1"]["kernel"] + head["hidden_1"]["bias"]
+    x = x * (1 + erf(x / np.sqrt(2))) / 2
+    z = x @ head["output"]["kernel"] + head["output"]["bias"]
+    found = made.predict(params, aux, batch["image"])["probability"]
+    np.testing.assert_allclose(found, softmax(z, axis=1), rtol=1e-4)
 
 
 def probabilities(z, kind):
