@@ -55,7 +55,10 @@ def get_config(variant: str = "demo") -> ConfigDict:
         frozen_epochs=0.0,
         hidden_sizes=(of["width"],),
     )
-    config.evaluation = (ConfigDict(dict(name="classify")),)
+    config.evaluation = (
+        ConfigDict(dict(name="classify")),
+        ConfigDict(dict(name="attention", block=of["depth"] - 2, examples=4)),
+    )
     config.data = settings.training(
         settings.source(**SOURCES[variant]),
         shape=(16, *config.data.shape),

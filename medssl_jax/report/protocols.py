@@ -3,6 +3,7 @@
 import numpy as np
 
 from medssl_jax.report import figures, protocol_figures, sections
+from medssl_jax.report.attended import attended
 from medssl_jax.report.blocks import Gallery, Picture, Section
 from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Run
@@ -93,6 +94,7 @@ SECTIONS = [
     roc,
     segmented,
     reconstructed,
+    attended,
     sections.what_ran,
     predictions,
     sections.config,

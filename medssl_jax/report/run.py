@@ -29,6 +29,7 @@ class Run(NamedTuple):
     embeddings: Mapping[str, np.ndarray] | None
     cases: Mapping[str, np.ndarray] | None
     reconstructions: Mapping[str, np.ndarray] | None
+    attention: Mapping[str, np.ndarray] | None
     predictions: Rows | None
     skipped: Rows | None
 
@@ -61,6 +62,7 @@ def read_run(workdir: Path) -> Run:
         embeddings=read("embeddings.npz", _arrays),
         cases=read("cases.npz", _arrays),
         reconstructions=read("reconstructions.npz", _arrays),
+        attention=read("attention.npz", _arrays),
         predictions=read("predictions.csv", _rows),
         skipped=read("skipped.csv", _rows),
     )

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_curve
 from medssl_jax.evals.collapse import collapsed
 from medssl_jax.evals.metrics import auc
 from medssl_jax.report import figures
+from medssl_jax.report.attended import attended
 from medssl_jax.report.blocks import (
     Gallery,
     Picture,
@@ -194,6 +195,7 @@ SECTIONS = [
     _where_filled(roc),
     segmented,
     reconstructed,
+    attended,
     what_ran,
     curves,
     views,
