@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -67,17 +66,7 @@ def _config(folder: Path) -> ConfigDict:
     if "running" not in found:
         text = "is of a version that had no config.running yet"
         raise DataError(path, f"{text}; evaluate it with that version, or train again")
-    return ConfigDict(_with_tuples(found))
-
-
-def _with_tuples(value: Any) -> Any:
-    """Return JSON's lists as the tuples that a config has, mappings in them too."""
-    if isinstance(value, dict):
-        return {name: _with_tuples(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        inner = map(_with_tuples, value)
-        return tuple(ConfigDict(x) if isinstance(x, dict) else x for x in inner)
-    return value
+    return provenance.with_tuples(found)
 
 
 def _changed(theirs: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:

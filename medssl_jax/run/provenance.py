@@ -46,6 +46,20 @@ _AT_ONCE = 1 << 20  # labels
 _MOST_ROWS = 20  # of a table on a terminal
 
 
+def with_tuples(stated: Mapping[str, Any]) -> ConfigDict:
+    """Return the config that JSON states, its lists the tuples that a config has."""
+
+    def inner(value):
+        if isinstance(value, Mapping):
+            return {name: inner(one) for name, one in value.items()}
+        if isinstance(value, list):
+            found = map(inner, value)
+            return tuple(ConfigDict(x) if isinstance(x, dict) else x for x in found)
+        return value
+
+    return ConfigDict(inner(stated))
+
+
 def flat(config: ConfigDict) -> dict[str, Any]:
     """Return the config as dotted field -> JSON value."""
 

@@ -31,8 +31,9 @@ from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
 from medssl_jax.run.suitable import check_data
 from medssl_jax.saved import encoder
+from medssl_jax.saved.predictor import predict_of
 from medssl_jax.step.parallel import AXIS
-from medssl_jax.step.state import TrainState, init_state, to_unit
+from medssl_jax.step.state import TrainState, init_state
 from medssl_jax.views.compose import View, compose
 
 
@@ -81,10 +82,11 @@ _FIELDS = {  # that are no part's own
 }
 
 
-def build(config: ConfigDict, workdir: Path) -> Task:
+def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
     """Open the data and build everything that the config names.
 
-    Settings are looked at first, as far as they can be without the data.
+    Settings are looked at first, as far as they can be without the data. The evaluator
+    takes the weights of an ensemble of so many `members`, as `saved.predictor` has it.
 
     Raises:
       ConfigError: if a name or setting is unknown or does not fit; it names the field.
@@ -169,7 +171,7 @@ def build(config: ConfigDict, workdir: Path) -> Task:
     }
     context = Context(
         method=method,
-        predict=_predict(method),
+        predict=predict_of(method, members) if method.predict else None,
         sources=sources,
         prepare=host.prepare,
         draw=host.draw,
@@ -256,12 +258,6 @@ def _init(config, make_method, backbone, tx, example):
         return init_state(make_method(start), tx, key, arrays)
 
     return lambda: make(jax.random.key(config.seed), given)
-
-
-def _predict(method: Method):
-    if method.predict is None:
-        return None
-    return jax.jit(lambda p, aux, images: method.predict(p, aux, to_unit(images)))
 
 
 def _encoder_of(method: Method, state: TrainState) -> PyTree:

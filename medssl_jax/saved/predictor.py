@@ -14,6 +14,7 @@ from jaxtyping import PyTree
 from medssl_jax import resolve
 from medssl_jax.data.host import HostTransform, check
 from medssl_jax.data.source import Record
+from medssl_jax.errors import ConfigError
 from medssl_jax.evals.whole import segmented
 from medssl_jax.methods.base import Method, Voxels
 from medssl_jax.optim.durations import Durations
@@ -31,14 +32,16 @@ class Predictor:
     Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to what the task
     predicts, by name: "probability" (b, classes or findings), "mask" (b, *s, classes)
     probabilities, all float32. `spec` is that of an encoder, with `method` (the task,
-    its classes), `evaluation` (how its run was tested) and `label_names` of findings.
+    its classes), `evaluation` (how its run was tested) and `label_names` of findings;
+    and `members` of an ensemble, whose leaves have one axis more, in front.
     """
 
     def __init__(self, params: PyTree, aux: PyTree, spec: Mapping[str, Any]):
         self.params, self.aux = params, aux
         self.spec = dict(spec)
+        members = spec.get("members", 1)
         self._predict = _predict(
-            json.dumps([spec["model"], spec["view"], spec["method"]])
+            json.dumps([spec["model"], spec["view"], spec["method"], members])
         )
 
     def __call__(self, images) -> dict[str, jax.Array]:
@@ -110,6 +113,29 @@ def load_predictor(path: str | Path) -> Predictor:
     return Predictor(variables["params"], variables.get("aux", no_statistics), spec)
 
 
+def together(predictors: Mapping[str, Predictor]) -> Predictor:
+    """Return the ensemble of several, which predicts the mean of what they do.
+
+    Raises:
+      ConfigError: naming it, if one is of another model, task or way to see an image
+        than the first, or is an ensemble itself.
+    """
+    (first_name, first), *_ = predictors.items()
+    alike = ("model", "view", "host", "method", "channels", "label_names")
+    for name, other in predictors.items():
+        if "members" in other.spec:
+            raise ConfigError(f"{name} is an ensemble: name the runs that it is of")
+        for field in alike:
+            if other.spec.get(field) != first.spec.get(field):
+                raise ConfigError(
+                    f"{name} has another {field} than {first_name}: an ensemble is of "
+                    "runs that differ in their seed, or in what they started from"
+                )
+    weights = [(one.params, one.aux) for one in predictors.values()]
+    params, aux = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights)
+    return Predictor(params, aux, first.spec | {"members": len(predictors)})
+
+
 def method_of(spec: Mapping[str, Any]) -> Method:
     """Build the task that a predictor was trained for, to predict with."""
     settings = dict(spec["method"])
@@ -125,14 +151,34 @@ def method_of(spec: Mapping[str, Any]) -> Method:
     )
 
 
+def predict_of(method: Method, members: int = 1) -> Callable:
+    """Return (params, aux, host images) -> what is predicted, by an ensemble too.
+
+    Its members predict one after the other: in the memory of one.
+    """
+
+    def one(params, aux, images):
+        return method.predict(params, aux, to_unit(images))
+
+    def mean(params, aux, images):
+        each = jax.lax.map(lambda weights: one(*weights, images), (params, aux))
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0), each)
+
+    return jax.jit(one if members == 1 else mean)
+
+
 def _init(spec: Mapping[str, Any], image: jax.Array) -> PyTree:
     params, aux = method_of(spec).init(jax.random.key(0), {"image": image[None]})
-    return {"params": params, "aux": aux}
+    variables = {"params": params, "aux": aux}
+    if (members := spec.get("members", 1)) == 1:
+        return variables
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * members), variables)
 
 
 @functools.cache
 def _predict(key: str) -> Callable:
     """Compile once for every predictor of one architecture, view and task."""
-    model, view, method = json.loads(key)
-    predict = method_of({"model": model, "view": view, "method": method}).predict
-    return jax.jit(lambda p, aux, images: predict(p, aux, to_unit(images)))
+    model, view, method, members = json.loads(key)
+    return predict_of(
+        method_of({"model": model, "view": view, "method": method}), members
+    )

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 from reference.layers_numpy import randomised
 
-from medssl_jax.errors import DataError
+from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.saved import predictor as module
-from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
+from medssl_jax.saved.predictor import (
+    Predictor,
+    load_predictor,
+    method_of,
+    together,
+)
 
 MODEL = {
     "name": "resnet",
@@ -56,6 +61,34 @@ def test_a_saved_predictor_gives_the_same_probabilities(tmp_path, classes, setti
     np.testing.assert_allclose(p, expected, rtol=1e-4, atol=1e-6)
     assert p.shape == (5, classes) and np.ptp(p[:, 1]) > 1e-3
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+
+
+def test_an_ensemble_predicts_the_mean_and_outlives_its_members(tmp_path):
+    described = spec(3)
+    method = method_of(described)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    batch = {"image": images.astype(np.float32) / 255, "label": np.zeros(5, np.int32)}
+    init = jax.jit(method.init)
+    members = {
+        str(seed): Predictor(*randomised(init(jax.random.key(seed), batch)), described)
+        for seed in range(3)
+    }
+    each = [np.asarray(one(images)["probability"]) for one in members.values()]
+    together(members).save(tmp_path / "predictor")
+    loaded = load_predictor(tmp_path)
+    found = np.asarray(loaded(images)["probability"])
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-5)
+    alone = loaded.of_record({"image": images[1]})["probability"]
+    np.testing.assert_allclose(alone, found[1], rtol=1e-5)
+    assert loaded.spec == described | {"members": 3}
+
+
+def test_what_makes_no_ensemble_is_refused():
+    one, other = Predictor({}, {}, spec(3)), Predictor({}, {}, spec(4))
+    with pytest.raises(ConfigError, match="b has another method than a"):
+        together({"a": one, "b": other})
+    with pytest.raises(ConfigError, match="b is an ensemble"):
+        together({"a": one, "b": Predictor({}, {}, spec(3) | {"members": 2})})
 
 
 def test_a_folder_without_a_predictor_is_named(tmp_path):
