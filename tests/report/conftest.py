@@ -163,6 +163,12 @@ def write_run(folder):
         labels=labels,
     )
     np.savez(folder / "cases.npz", **_cases(rng))
+    image, hidden = rng.random((2, 16, 24, 1)), rng.random((2, 16, 24)) < 0.5
+    corrupted = np.where(hidden[..., None], 0.0, image)
+    made = {"image": image, "hidden": hidden, "corrupted": corrupted}
+    np.savez(folder / "reconstructions.npz", reconstruction=image / 2, **made)
+    looks = {"image": image, "attention": rng.random((2, 2, 3)), "block": 10}
+    np.savez(folder / "attention.npz", names=["a", "b"], **looks)
     table = [[f"phantom/{i:04d}", i % 2, f"{i / 40:.3f}"] for i in range(40)]
     _write_csv(folder / "predictions.csv", [["name", "label", "score"], *table])
     reason = "holds NaN voxels; mend or remove the file"
