@@ -1,5 +1,7 @@
 """Classification with labels: fine-tuning, or training from random weights."""
 
+from collections.abc import Sequence
+
 import jax
 from jax.typing import DTypeLike
 
@@ -26,7 +28,7 @@ def supervised(
     ordered: bool = False,
     ordinal_head: bool = False,
     frozen_epochs: NotNegative = 0.0,
-    hidden_sizes: tuple[Count, ...] = (),
+    hidden_sizes: Sequence[Count] = (),
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 

@@ -103,6 +103,7 @@ def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
     assert results["headline"].startswith("Test ")
 
 
+@pytest.mark.slow
 def test_another_model_or_number_of_channels_is_told_from_its_own(pretrained):
     variant, run = pretrained
     model, shape = pretraining(variant).model.to_dict(), [SIDE, SIDE]

@@ -74,6 +74,7 @@ def test_a_killed_protocol_goes_on_and_makes_no_finished_run_again(label_efficie
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 def test_every_initialisation_is_fed_the_same_and_as_often(label_efficiency):
     folder = label_efficiency[0]
     updates = set()
@@ -91,6 +92,7 @@ def test_every_initialisation_is_fed_the_same_and_as_often(label_efficiency):
     assert len(updates) == 1
 
 
+@pytest.mark.slow
 def test_it_says_when_it_started_not_when_it_ended(label_efficiency):
     folder = label_efficiency[0]
     last = folder / "runs/random/1/0"
@@ -98,6 +100,7 @@ def test_it_says_when_it_started_not_when_it_ended(label_efficiency):
     assert protocol["started"] <= run["started"]
 
 
+@pytest.mark.slow
 def test_its_table_and_curve_hold_what_the_runs_predicted(label_efficiency):
     folder = label_efficiency[0]
     found = results(folder)
@@ -112,6 +115,7 @@ def test_its_table_and_curve_hold_what_the_runs_predicted(label_efficiency):
     assert "Label efficiency" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_validation_labels_are_counted_beside_those_of_each_fraction(label_efficiency):
     folder = label_efficiency[0]
     # 24 phantoms, a quarter of them held out, whatever the fraction of the rest
@@ -133,6 +137,7 @@ def test_validation_examples_without_a_label_are_not_counted(tmp_path):
     assert outcome.labels_used(tmp_path) == outcome.Used(9, 4, 3)
 
 
+@pytest.mark.slow
 def test_a_finished_protocol_with_another_experiment_is_refused(label_efficiency):
     _, command, *_ = label_efficiency
     said = run_protocol([*command, "--config.experiment.schedule.peak=0.5"], 1)
@@ -209,6 +214,7 @@ def test_the_grid_chooses_by_validation_and_cells_never_see_the_test(grid):
     ]
 
 
+@pytest.mark.slow
 def test_the_chosen_setting_is_repeated_on_one_test_set(grid):
     found = results(grid)
     areas = [area(grid / "repeats" / seed) for seed in "01"]
@@ -239,6 +245,7 @@ def transfer_config(run, **settings):
     return ConfigDict(config | {"relabel": (), "data": source} | settings)
 
 
+@pytest.mark.slow
 def test_a_classifier_predicts_elsewhere_as_it_did_at_home(grid, tmp_path):
     # the run's own test examples: its predictions are to be repeated without training
     run = grid / "repeats/1"
@@ -253,6 +260,7 @@ def test_a_classifier_predicts_elsewhere_as_it_did_at_home(grid, tmp_path):
     assert "At home and here" in page and "16" in page
 
 
+@pytest.mark.slow
 def test_labels_are_matched_by_class(grid, tmp_path):
     run = grid / "repeats/1"
     transfer.run(transfer_config(run, relabel=(1, 0)), tmp_path)
