@@ -117,9 +117,12 @@ def gmml(
         mean = _mean_where(image, hidden if fill == "none" else ~hidden)
         mean = mean.reshape(-1, *[1] * (image.ndim - 1))
         of_mean = _mean_where(jnp.abs(mean - image), hidden)
+        both = jnp.stack([per_example.mean(), of_mean.mean()])
+        if axis_name is not None:
+            both = lax.pmean(both, axis_name)
         metrics = {
             "hidden": jnp.mean(hidden, dtype=jnp.float32),
-            "loss_of_mean": jnp.mean(per_example) / jnp.mean(of_mean),
+            "loss_of_mean": both[0] / both[1],
             "spread": base.spread(features.pooled[None], axis_name),
         }
         new = {**aux, "batch_stats": {"backbone": stats}}

@@ -230,7 +230,7 @@ def test_accumulation_is_the_mean_of_the_micro_batches_gradients(name):
     def gradient(state, batch):
         views = fed(method, batch, state.step)
         loss = functools.partial(
-            method.loss, views=views, key=None, update=jnp.int32(0)
+            method.loss, views=views, key=jax.random.key(0), update=jnp.int32(0)
         )
         return jax.grad(lambda params: loss(params, state.aux)[0])(state.params)
 
