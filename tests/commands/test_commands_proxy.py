@@ -13,11 +13,11 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.protocols import label_efficiency
 from medssl_jax.saved import encoder
 
-TASKS = ("rotation", "jigsaw", "relative_patch_location", "exemplar", "cpc")
+pytestmark = pytest.mark.slow
+# each task once, in 3D or in 2D, of whole images and of patches
+TASKS = ("rotation", "jigsaw_2d", "relative_patch_location_2d", "exemplar", "cpc_2d")
 SIDE = 12  # cells of 4, patches of 3
 MODEL = {"width": 2, "levels": 2}
-# one costs as much as another: of each rank one that feeds on whole images or on patches
-QUICK = {"rotation", "cpc_2d"}
 
 
 def shrink(config):
@@ -58,14 +58,7 @@ def downstream(variant, run):
     return config
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(variant, marks=() if variant in QUICK else pytest.mark.slow)
-        for task in TASKS
-        for variant in (task, f"{task}_2d")
-    ],
-)
+@pytest.fixture(scope="module", params=TASKS)
 def pretrained(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
     train.run(pretraining(request.param), workdir)
@@ -86,7 +79,6 @@ def of_backbone(state):
     }
 
 
-@pytest.mark.slow
 def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
     pretrained, tmp_path
 ):
@@ -103,7 +95,6 @@ def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
     assert results["headline"].startswith("Test ")
 
 
-@pytest.mark.slow
 def test_another_model_or_number_of_channels_is_told_from_its_own(pretrained):
     variant, run = pretrained
     model, shape = pretraining(variant).model.to_dict(), [SIDE, SIDE]
@@ -116,7 +107,6 @@ def test_another_model_or_number_of_channels_is_told_from_its_own(pretrained):
         encoder.initial_variables(str(run), model | {"width": 4}, (*shape, 1))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pretrained", ["rotation"], indirect=True)
 def test_the_question_is_asked_in_one_command_each_start_at_a_rate_of_its_own(
     pretrained, tmp_path
