@@ -1,7 +1,6 @@
 """What a method makes up of images that it has hidden a part of, to look at."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -56,14 +55,11 @@ def reconstruct(context: Context, *, examples: Count) -> Evaluator:
                 {k: np.asarray(v)[: len(batch["index"])] for k, v in made.items()}
             )
         found = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
-        _save(context.workdir, {k: v[:examples] for k, v in found.items()})
+        shown = {k: v[:examples] for k, v in found.items()}
+        write_arrays(context.workdir / "reconstructions.npz", shown)
         return {"headline": _told(found, role), "tables": [], "roc": []}
 
     return Evaluator(lambda params, aux: {}, final)
-
-
-def _save(workdir: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    write_arrays(workdir / "reconstructions.npz", arrays)
 
 
 def _told(found: Mapping[str, Any], role: str) -> str:

@@ -37,9 +37,9 @@ def gmml(
 
     The decoder takes the mean of the backbone's maps, which have to be of one grid: those
     of a ViT. The loss is the mean absolute error over an image's hidden pixels, then
-    over all images: so accumulated micro-batches are one large batch, exactly. (The public code
-    takes the mean over all hidden pixels of its batch, in which images of which more is
-    hidden weigh more.)
+    over all images: so accumulated micro-batches are one large batch, exactly. (The
+    public code takes the mean over all hidden pixels of its batch, in which images of
+    which more is hidden weigh more.)
 
     Args:
       backbone: images (b, *s, c) -> Features.
@@ -75,8 +75,10 @@ def gmml(
             mask = rectangles(
                 mask_key, image.shape[:-1], most=most, side=side, align=align
             )
-        corrupted = _filled(noise_key, image, mask, fill)
-        return {"image": image, "corrupted": corrupted, "hidden": mask}
+        made = {"image": image, "hidden": mask}
+        if fill != "image":  # that is of another example: see `fed`
+            made["corrupted"] = _filled(noise_key, image, mask, fill)
+        return made
 
     def init(key, batch):
         view_key, backbone_key, decoder_key = jax.random.split(key, 3)
@@ -158,8 +160,8 @@ def _filled(
     mask: Bool[Array, "*s"],
     fill: str,
 ) -> Float[Array, "*s c"]:
-    """Return the image with its rectangles filled; by other images, the loss does."""
-    if fill in ("none", "image"):
+    """Return the image with its rectangles filled."""
+    if fill == "none":
         return image
     others = {
         "zeros": jnp.zeros_like,

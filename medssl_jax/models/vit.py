@@ -177,7 +177,8 @@ class _Patches(nn.Module):
         x = x.reshape(b, *split, c).transpose(0, *axes[::2], *axes[1::2], len(axes) + 1)
         x = x.reshape(b, *grid, math.prod(size) * c).astype(self.dtype)
         kernel = kernel.reshape(-1, self.width).astype(self.dtype)
-        return x @ kernel + _like(bias.astype(self.dtype), x)
+        y = x @ kernel
+        return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
 
 
 class _Block(nn.Module):
@@ -218,7 +219,3 @@ def _attention(q, k):
     """Return what `dot_product_attention` weighs values by, (b, h, n, n)."""
     scores = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
     return jax.nn.softmax(scores / math.sqrt(q.shape[-1]))
-
-
-def _like(vector, x):
-    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)

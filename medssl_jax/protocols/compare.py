@@ -11,11 +11,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medssl_jax import resolve
-from medssl_jax.errors import ConfigError
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.protocols import outcome
 from medssl_jax.protocols.cases import Cases, Measure, aligned, difference_of
-from medssl_jax.protocols.tested import read_cases
+from medssl_jax.protocols.tested import named_runs, read_cases
 from medssl_jax.ranges import Seed
 
 
@@ -28,20 +27,12 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     began = time.time()
     resolve.fields(config, {"seed": Seed, "runs": Sequence[str]})
-    folders = [Path(folder) for folder in config.runs]
-    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
-        given = ", ".join(map(str, folders)) or "none"
-        text = f"config.runs names {given}; it takes two different run folders or more"
-        raise ConfigError(f"{text}: --config.runs=\"('runs/a', 'runs/b')\"")
+    folders = named_runs(config.runs)
     if jax.process_index() != 0:
         return
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    read = (read_cases(folder) for folder in folders)
-    runs = aligned(dict(zip(names, read, strict=True)))
+    runs = aligned({name: read_cases(folder) for name, folder in folders.items()})
     results = compare(runs, seed=config.seed)
-    facts = {"data": {"test": outcome.counted(runs[names[0]])}}
+    facts = {"data": {"test": outcome.counted(next(iter(runs.values())))}}
     outcome.finish(config, workdir, results, facts, began)
 
 

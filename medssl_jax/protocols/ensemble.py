@@ -15,7 +15,7 @@ from medssl_jax.protocols import outcome
 from medssl_jax.protocols.cases import Cases, aligned, difference_of, mean_of
 from medssl_jax.protocols.compare import shown
 from medssl_jax.protocols.experiment import Pace, complete, prepare, vary
-from medssl_jax.protocols.tested import read_cases
+from medssl_jax.protocols.tested import named_runs, read_cases
 from medssl_jax.run import provenance
 from medssl_jax.run.task import build
 from medssl_jax.saved.predictor import load_predictor, together
@@ -37,7 +37,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     began = time.time()
     if config.runs:
-        members = _named(config)
+        members = named_runs(config.runs)
         experiment = _experiment(members)
     else:
         experiment = prepare(config, workdir)
@@ -74,18 +74,6 @@ def _trained(
         if "diverged" in found:
             raise UserError(f"{folder} diverged: {found['diverged']}")
     return members
-
-
-def _named(config: ConfigDict) -> dict[str, Path]:
-    folders = [Path(folder) for folder in config.runs]
-    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
-        given = ", ".join(map(str, folders))
-        text = f"config.runs names {given}; it takes two different run folders or more"
-        raise ConfigError(f"{text}: --config.runs=\"('runs/a', 'runs/b')\"")
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
-    return dict(zip(names, folders, strict=True))
 
 
 def _experiment(members: Mapping[str, Path]) -> ConfigDict:

@@ -4,11 +4,28 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from medssl_jax.errors import DataError
+from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols import predictions, structures
 from medssl_jax.protocols.cases import Cases
 
 _READERS = {"predictions.csv": predictions.parse, "cases.csv": structures.parse}
+
+
+def named_runs(runs: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of `config.runs` by short names that tell them apart.
+
+    Raises:
+      ConfigError: if there are fewer than two, or one is named twice.
+    """
+    folders = [Path(folder) for folder in runs]
+    if len(set(folders)) < 2 or len(set(folders)) < len(folders):
+        given = ", ".join(map(str, folders)) or "none"
+        text = f"config.runs names {given}; it takes two different run folders or more"
+        raise ConfigError(f"{text}: --config.runs=\"('runs/a', 'runs/b')\"")
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    return dict(zip(names, folders, strict=True))
 
 
 def read_cases(run: Path) -> Cases:

@@ -73,8 +73,9 @@ def test_slices_of_another_axis_have_its_spacing_and_place(axis):
 
 def test_an_image_has_no_slices():
     flat = source(lambda name: {"image": volume(name)["image"][0]})
-    with pytest.raises(DataError, match="a: has 2 axes, and data.slices takes slices"):
-        Turned(flat, 1)[0]
+    for axis in (0, 1):
+        with pytest.raises(DataError, match="a: has 2 axes, and data.slices takes"):
+            Turned(flat, axis)[0]
 
 
 def test_volumes_are_prepared_whole_and_not_resampled_across_slices():

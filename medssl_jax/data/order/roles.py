@@ -199,7 +199,7 @@ class _Open:
                 )
                 raise ConfigError(f"data.slices.axis is {slicing.axis}, and {text}")
         else:
-            if slicing.of_each and slicing.axis:
+            if slicing.of_each:
                 source = Turned(source, slicing.axis)
             source = Cached(source, prepare, self._cache)
         if self._on_error == "skip":
