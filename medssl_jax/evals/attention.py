@@ -32,7 +32,7 @@ def attention(context: Context, *, block: Count, examples: Count) -> Evaluator:
     Raises:
       ConfigError: if `config.model` has no attention, or no such block.
 
-    Source: SB-SSL, arXiv:2208.13923, fig. 3.
+    Source: SB-SSL, arXiv:2208.13923, fig. 5.
     """
     spec = context.spec
     network = backbone(spec["model"], dtype=jnp.float32, axis_name=None)
