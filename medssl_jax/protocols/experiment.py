@@ -70,20 +70,28 @@ def prepare(config: ConfigDict, workdir: Path) -> ConfigDict:
     resolve.fields(config, {"repeats": Count})
     if experiment.command != "train":
         raise ConfigError(f"config.experiment is no training: {experiment.command}")
-    if jax.config.jax_compilation_cache_dir is None:
-        compiled = str(workdir.absolute() / "compiled")
-        jax.config.update("jax_compilation_cache_dir", compiled)
+    keep_compiled(workdir)
     if experiment.data.get("split_seed") is None:
         experiment = vary(experiment, {"data.split_seed": experiment.seed})
     return experiment
 
 
-def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, Any]:
+def keep_compiled(workdir: Path) -> None:
+    """Keep what is compiled in the protocol's folder, unless JAX was told where."""
+    if jax.config.jax_compilation_cache_dir is None:
+        compiled = str(workdir.absolute() / "compiled")
+        jax.config.update("jax_compilation_cache_dir", compiled)
+
+
+def complete(
+    config: ConfigDict, folder: Path, *, within: Path, field: str = "experiment"
+) -> Mapping[str, Any]:
     """Train in `folder` unless it is done; return what results.json holds.
 
     A run that was killed goes on. One that diverges is done too: its results have
     `diverged`, the reason, and no values. A relative `data.cache` lies in the folder
-    `within`, of the protocol, so that volumes are prepared once.
+    `within`, of the protocol, so that volumes are prepared once. `field` is where the
+    protocol's config has this one, for errors.
 
     Raises:
       ConfigError: if the folder holds a run with another config.
@@ -104,8 +112,8 @@ def complete(config: ConfigDict, folder: Path, *, within: Path) -> Mapping[str, 
     except ConfigError as error:
         part = error.part
         if part is not None:
-            part = part._replace(field=f"experiment.{part.field}")
-        text = f"{error}; config is config.experiment here"
+            part = part._replace(field=f"{field}.{part.field}")
+        text = f"{error}; config is config.{field} here"
         raise ConfigError(text, part=part) from error
     except Diverged as error:
         outcome = {"headline": f"Diverged: {error}", "diverged": str(error)}

@@ -61,7 +61,11 @@ def summarise(
         "headline": _headline(study, gains, means, used.values()),
         "tables": [
             _means_table(study, means),
-            *([_gains_table(study, gains)] if gains else []),
+            *(
+                [_gains_table(study, [_gain_row(study, one) for one in gains])]
+                if gains
+                else []
+            ),
         ],
         "roc": [],
         "values": values,
@@ -85,6 +89,14 @@ class _Study(NamedTuple):
     measured: Mapping[Place, Measure]
     scores: Mapping[Place, float]
     seed: int
+
+
+class _Gain(NamedTuple):
+    """What an initialisation is ahead of the last, with a fraction of the labels."""
+
+    fraction: float
+    name: str
+    difference: Interval
 
 
 def _study(runs: Mapping[Place, Cases], seed: int) -> _Study:
@@ -113,34 +125,34 @@ def _mean(study: _Study, fraction: float, name: str) -> Interval:
 
 def _gains(
     study: _Study, fraction: float
-) -> tuple[dict[str, dict[str, float]], list[list[str]]]:
-    """Return the difference of each pair, by name, and rows that tell some of them.
+) -> tuple[dict[str, dict[str, float]], list[_Gain]]:
+    """Return the difference of each pair, by name, and those that are told.
 
     These are against the last initialisation, the largest first: all pairs of seven are
     too many to read.
     """
-    values, rows = {}, []
+    values, told = {}, []
     for one, other in itertools.combinations(study.names, 2):
         pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
         gain = difference(*pair, study.first, seed=study.seed)
         values[f"{study.metric}, {one} - {other}, {fraction:g}"] = gain._asdict()
         if other == study.names[-1]:
-            row = _gain_row(study, fraction, one, other, gain)
-            rows.append((gain.value, row))
-    rows.sort(key=lambda found: -found[0])
-    return values, [row for _, row in rows]
+            told.append(_Gain(fraction, one, gain))
+    return values, sorted(told, key=lambda found: -found.difference.value)
 
 
-def _gain_row(study, fraction, one, other, gain: Interval) -> list[str]:
+def _gain_row(study: _Study, gain: _Gain) -> list[str]:
+    last = study.names[-1]
     by_seed = np.subtract(
-        _of(study.scores, fraction, one), _of(study.scores, fraction, other)
+        _of(study.scores, gain.fraction, gain.name),
+        _of(study.scores, gain.fraction, last),
     )
     return [
-        f"{100 * fraction:g} %",
-        f"{one} - {other}",
+        f"{100 * gain.fraction:g} %",
+        f"{gain.name} - {last}",
         outcome.mean_and_deviation(by_seed.tolist()),
         f"{int((by_seed > 0).sum())} of {len(by_seed)}",
-        shown(gain),
+        shown(gain.difference),
     ]
 
 
@@ -169,11 +181,31 @@ def _headline(study, gains, means, used) -> str:
     if not gains:
         share, _, _, mean, *_ = means[0]
         return f"{study.metric} of {study.names[0]}: {mean} with {share} {of_labels}"
-    against_last = f"{study.names[0]} - {study.names[-1]}"
-    told = [row for row in gains if row[1] == against_last]
-    told = told if len(told) <= _TOLD else [told[0], told[-1]]
-    each = [f"{gain.removesuffix(' *')} with {share}" for share, *_, gain in told]
-    return f"{study.metric} of {against_last}: {', '.join(each)} {of_labels}"
+    if len(study.names) > 2:
+        ends = dict.fromkeys((study.fractions[0], study.fractions[-1]))
+        each = [f"with {100 * end:g} % {_apart(gains, end)}" for end in ends]
+        return (
+            f"{study.metric} against {study.names[-1]}: {'; '.join(each)}. Percentages "
+            f"are {of_labels}"
+        )
+    told = gains if len(gains) <= _TOLD else [gains[0], gains[-1]]
+    each = [
+        f"{one.difference.text(signed=True)} with {100 * one.fraction:g} %"
+        for one in told
+    ]
+    of = " - ".join(study.names)
+    return f"{study.metric} of {of}: {', '.join(each)} {of_labels}"
+
+
+def _apart(gains: Sequence[_Gain], fraction: float) -> str:
+    """Say whose differences have intervals above 0, below it, and around it."""
+    found: dict[str, list[str]] = {"ahead": [], "behind": [], "not told apart": []}
+    for gain in gains:
+        if gain.fraction == fraction:
+            ahead, behind = gain.difference.low > 0, gain.difference.high < 0
+            word = "ahead" if ahead else "behind" if behind else "not told apart"
+            found[word].append(f"{gain.name} {gain.difference.value:+.3f}")
+    return ", ".join(f"{word} {', '.join(of)}" for word, of in found.items() if of)
 
 
 def _means_table(study, rows) -> dict[str, Any]:

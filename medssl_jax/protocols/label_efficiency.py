@@ -62,6 +62,19 @@ def run(config: ConfigDict, workdir: Path) -> None:
       UserError: if config, data or disk do not allow it, or a run diverges.
     """
     began = time.time()
+    measured = measure(config, workdir)
+    if jax.process_index() == 0:
+        results, folders = measured
+        outcome.finish(config, workdir, results, outcome.facts_of(folders), began)
+
+
+def measure(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Make all runs; return what results.json holds, {} on other processes, and where
+    they are.
+
+    Raises:
+      UserError: as `run` does.
+    """
     plan = _plan(config, workdir)
     _check_starts(plan)
     pace = Pace(plan.folders)
@@ -76,10 +89,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         if "diverged" in found:
             text = f"{folder} diverged: {found['diverged']}"
             raise UserError(f"{text} (give config.rates lower ones to choose from)")
-    if jax.process_index() != 0:
-        return
-    results = _results(plan, choices, workdir)
-    outcome.finish(config, workdir, results, outcome.facts_of(plan.folders), began)
+    here = jax.process_index() == 0
+    return (_results(plan, choices, workdir) if here else {}), plan.folders
 
 
 def _plan(config: ConfigDict, workdir: Path) -> _Plan:

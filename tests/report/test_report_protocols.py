@@ -306,6 +306,16 @@ def test_every_line_has_a_band_and_many_lines_have_panels_beside_the_last(count)
             assert of_last == figures.GREY != of_line
 
 
+def test_a_start_whose_interval_holds_0_is_not_said_to_be_ahead():
+    same = constant(0.5)
+    noisy = same._replace(measures={"AUC": lambda at: 0.51 + 0.1 * (np.mean(at) > 4)})
+    runs = {Place(1.0, n, 0): x for n, x in (("a", noisy), ("b", same), ("c", same))}
+    found = summarise(runs, dict.fromkeys(runs, Used(9, 3, 5)), seed=0)
+    low = found["values"]["AUC, a - c, 1"]["low"]
+    assert low > 0 and "with 100 % ahead a" in found["headline"]
+    assert "not told apart b +0.000. " in found["headline"]
+
+
 def test_of_many_starts_the_table_sets_each_against_the_last_the_largest_first():
     leads = {"a": 0.05, "b": 0.1, "c": -0.02, "random": 0.0}
     runs = {
@@ -319,7 +329,10 @@ def test_of_many_starts_the_table_sets_each_against_the_last_the_largest_first()
     assert [row["of"] for row in gains] == [*expected, *expected]
     assert [row["labels"] for row in gains] == ["10 %"] * 3 + ["100 %"] * 3
     assert "Each against random" in found["tables"][1]["note"]
-    assert found["headline"].startswith("AUC of a - random: +0.055 (")
+    assert found["headline"].startswith(
+        "AUC against random: with 10 % ahead b +0.110, a +0.055, behind c -0.022; with "
+        "100 % ahead b +0.020, a +0.010, behind c -0.004. Percentages are of the training"
+    )
     pairs = [name for name in found["values"] if " - " in name]
     assert len(pairs) == 2 * 6
     assert found["values"]["AUC, b - c, 0.1"]["value"] == pytest.approx(1.1 * 0.12)
