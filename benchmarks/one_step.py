@@ -1,4 +1,4 @@
-"""One training step of a method, as the trainer takes it, by Adam in float32."""
+"""One training step of a method, as the trainer takes it, in float32."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,10 +16,16 @@ def durations(batch: int) -> Durations:
     return Durations(1000, batch, batch, 1)
 
 
-def step_of(method: Method, arrays: Mapping[str, np.ndarray]) -> Callable[[], float]:
-    """Return a function that trains once and gives the loss."""
+def step_of(
+    method: Method, arrays: Mapping[str, np.ndarray], **settings
+) -> Callable[[], float]:
+    """Return a function that trains once and gives the loss.
+
+    By Adam, or the optimizer of `settings`.
+    """
     run = durations(len(arrays["image"]))
-    tx = optimizer(run, lambda update: 1e-3, name="adam", b1=0.9, b2=0.999)
+    stated = {"name": "adam", "b1": 0.9, "b2": 0.999} | settings
+    tx = optimizer(run, lambda update: 1e-4, **stated)
     batch = jax.device_put(arrays)
     state = jax.jit(lambda key: init_state(method, tx, key, batch))(jax.random.key(0))
     train = jax.jit(
