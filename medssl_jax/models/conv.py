@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from medssl_jax.models import conv_cpu
+from medssl_jax.models.recompute import keep
 
 
 def convolve(
@@ -22,7 +23,7 @@ def convolve(
     # Nothing to XLA; but under shard_map the kernel now varies as x does, and JAX sums
     # its gradient over the devices, which our own rule could not know of
     kernel = kernel + lax.full_like(x, 0, kernel.dtype, kernel.shape)
-    return _convolve(x, kernel, strides)
+    return keep(_convolve(x, kernel, strides))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

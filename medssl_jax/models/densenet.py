@@ -8,12 +8,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.activation import relu
 from medssl_jax.models.conv import convolve
 from medssl_jax.models.features import Features
 from medssl_jax.models.in_plane_densenet import halve
 from medssl_jax.models.initializers import he_normal_fan_out
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
+from medssl_jax.models.recompute import recomputed
 from medssl_jax.models.stem import check_known, stemmed
 from medssl_jax.ranges import Count, Ndim
 
@@ -49,8 +51,8 @@ def densenet(
       stem: "r3d", "imagenet" or "small", see `stem.stemmed`.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
-      recompute: keep of a layer only what it adds, and compute it anew for the gradient
-        (arXiv:1707.06990).
+      recompute: keep of a layer only its convolutions' results, and make norms and ReLUs
+        anew for the gradient (arXiv:1707.06990).
 
     Raises:
       ConfigError: if `stem` is unknown, or there are no blocks.
@@ -82,7 +84,7 @@ class _DenseNet(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
-        layer = nn.remat(_Layer, static_argnums=(2,)) if self.recompute else _Layer
+        layer = recomputed(_Layer, static_argnums=(2,)) if self.recompute else _Layer
         x, maps = stemmed(
             x,
             train,
@@ -101,7 +103,7 @@ class _DenseNet(nn.Module):
             last = i == len(self.blocks)
             # the last is torchvision's fifth, however many there are
             name = "norm5" if last else f"transition{i}_norm"
-            x = nn.relu(BatchNorm(**parts, name=name)(x, train))
+            x = relu(BatchNorm(**parts, name=name)(x, train))
             maps.append(x)
             if not last:
                 half, size = x.shape[-1] // 2, (1,) * self.ndim
@@ -130,7 +132,7 @@ class _Layer(nn.Module):
             norm = BatchNorm(self.dtype, self.axis_name, name=f"norm{i}")
             size = (size,) * (x.ndim - 2)
             conv = _Convolution(features, size, self.dtype, name=f"conv{i}")
-            x = conv(nn.relu(norm(x, train)))
+            x = conv(relu(norm(x, train)))
         return x
 
 

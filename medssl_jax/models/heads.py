@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from medssl_jax.models.activation import gelu, relu
 from medssl_jax.models.initializers import lecun_normal
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import BatchNorm
@@ -90,7 +91,7 @@ class _MLP(nn.Module):
             x = _dense(
                 size, use_bias=self.hidden_bias, dtype=self.dtype, name=f"hidden{place}"
             )(x)
-            x = nn.relu(norm(name=f"norm{place}")(x, train))
+            x = relu(norm(name=f"norm{place}")(x, train))
         x = _dense(output, use_bias=False, dtype=self.dtype, name="output")(x)
         if self.output_norm:
             x = norm(use_bias=False, name="output_norm")(x, train)
@@ -107,7 +108,7 @@ class _Linear(nn.Module):
         del train
         for i, size in enumerate(self.hidden_sizes):
             x = _dense(size, dtype=self.dtype, name=f"hidden_{i + 1}")(x)
-            x = nn.gelu(x, approximate=False)
+            x = gelu(x)
         x = _dense(self.output_size, dtype=self.dtype, name="output")(x)
         return x.astype(jnp.float32)
 
@@ -134,7 +135,7 @@ class _Pixels(nn.Module):
     ) -> Float[Array, "b *s c"]:
         del train
         for name in ("hidden", "hidden_2"):
-            x = nn.gelu(_dense(x.shape[-1], dtype=self.dtype, name=name)(x))
+            x = gelu(_dense(x.shape[-1], dtype=self.dtype, name=name)(x))
         b, *grid, _ = x.shape
         values = math.prod(self.patch) * self.channels
         x = _dense(values, dtype=self.dtype, name="output")(x)

@@ -1,10 +1,19 @@
-"""Batch normalisation with torch's defaults, over devices too; layer normalisation."""
+"""Batch normalisation with torch's defaults, over devices too; layer normalisation.
+
+For the gradient both keep their input as it came, and the statistics: what JAX would keep
+are two float32 copies of it, the most that a network in bfloat16 holds.
+"""
+
+import functools
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from medssl_jax.models.recompute import keep
 
 _EPSILON = 1e-5
 _LAYER_EPSILON = 1e-6
@@ -37,27 +46,75 @@ class BatchNorm(nn.Module):
             "batch_stats", "mean", jnp.zeros, shape, jnp.float32
         )
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        x = x.astype(jnp.float32)
         mean, var = running_mean.value, running_var.value
+        exact = x.astype(jnp.float32)
         if train:
-            mean, var = self._batch_statistics(x, mean)
+            mean, var = self._batch_statistics(exact, x, mean)
             running_mean.value = _mix(running_mean.value, mean)
             running_var.value = _mix(running_var.value, var)
         scale = scale * lax.rsqrt(var + _EPSILON)
         bias = bias - mean * scale
-        return (x * _like(scale, x) + _like(bias, x)).astype(self.dtype)
+        return _affine(exact, x, *_varying(x, scale, bias)).astype(self.dtype)
 
-    def _batch_statistics(self, x, center):
-        # Mean of squares less square of mean in one pass; near the running mean the
-        # two are small, and their difference keeps its digits.
+    def _batch_statistics(self, exact, x, center):
         center = lax.stop_gradient(center)
-        x = x - _like(center, x)
-        axes = range(x.ndim - 1)
-        moments = jnp.stack([jnp.mean(x, axes), jnp.mean(x * x, axes)])
+        moments = _moments(exact, x, center)
         if self.axis_name is not None:
             moments = lax.pmean(moments, self.axis_name)
         mean, square = moments
-        return mean + center, jnp.maximum(square - mean**2, 0.0)
+        var = jnp.maximum(square - mean**2, 0.0)
+        return keep(mean + center), keep(var)
+
+
+@jax.custom_vjp
+def _moments(exact, x, center):
+    """Return the means of exact - center and of its square, (2, c).
+
+    Mean of squares less square of mean in one pass; near the running mean the two are
+    small, and their difference keeps its digits. `exact` is x in float32: gradients meet
+    there, before they are rounded, and x is what is kept.
+    """
+    del x
+    apart = exact - _like(center, exact)
+    axes = range(exact.ndim - 1)
+    return jnp.stack([jnp.mean(apart, axes), jnp.mean(apart * apart, axes)])
+
+
+def _moments_forward(exact, x, center):
+    return _moments(exact, x, center), (x, center)
+
+
+def _moments_backward(kept, gradient):
+    x, center = _anew(kept)
+    of_mean, of_square = gradient / (x.size // x.shape[-1])
+    apart = x.astype(jnp.float32) - _like(center, x)
+    of_exact = _like(of_mean, x) + 2 * _like(of_square, x) * apart
+    return of_exact, jnp.zeros_like(x), jnp.zeros_like(center)
+
+
+_moments.defvjp(_moments_forward, _moments_backward)
+
+
+@jax.custom_vjp
+def _affine(exact, x, scale, bias):
+    """Return exact * scale + bias; see `_moments` for x."""
+    del x
+    return exact * _like(scale, exact) + _like(bias, exact)
+
+
+def _affine_forward(exact, x, scale, bias):
+    return _affine(exact, x, scale, bias), (x, scale)
+
+
+def _affine_backward(kept, gradient):
+    x, scale = _anew(kept)
+    axes = range(x.ndim - 1)
+    of_scale = jnp.sum(gradient * x.astype(jnp.float32), axes)
+    of_exact = gradient * _like(scale, x)
+    return of_exact, jnp.zeros_like(x), of_scale, jnp.sum(gradient, axes)
+
+
+_affine.defvjp(_affine_forward, _affine_backward)
 
 
 class LayerNorm(nn.Module):
@@ -76,11 +133,53 @@ class LayerNorm(nn.Module):
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
-        x = x.astype(jnp.float32)
-        x = x - jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(x * x, axis=-1, keepdims=True)
-        x = x * lax.rsqrt(variance + _LAYER_EPSILON)
-        return (x * _like(scale, x) + _like(bias, x)).astype(self.dtype)
+        return _by_row(x, *_varying(x, scale, bias), self.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _by_row(x, scale, bias, dtype):
+    return _by_row_forward(x, scale, bias, dtype)[0]
+
+
+def _by_row_forward(x, scale, bias, dtype):
+    apart = x.astype(jnp.float32)
+    mean = jnp.mean(apart, axis=-1, keepdims=True)
+    apart = apart - mean
+    variance = jnp.mean(apart * apart, axis=-1, keepdims=True)
+    inverse = lax.rsqrt(variance + _LAYER_EPSILON)
+    y = apart * inverse * _like(scale, x) + _like(bias, x)
+    return y.astype(dtype), (x, scale, mean, inverse)
+
+
+def _by_row_backward(dtype, kept, gradient):
+    x, scale, mean, inverse = _anew(kept)
+    gradient = gradient.astype(jnp.float32)
+    x_hat = (x.astype(jnp.float32) - mean) * inverse
+    axes = range(x.ndim - 1)
+    of_scale, of_bias = jnp.sum(gradient * x_hat, axes), jnp.sum(gradient, axes)
+    gradient = gradient * _like(scale, x)
+    apart = gradient - jnp.mean(gradient, axis=-1, keepdims=True)
+    apart = apart - x_hat * jnp.mean(gradient * x_hat, axis=-1, keepdims=True)
+    return (apart * inverse).astype(x.dtype), of_scale, of_bias
+
+
+_by_row.defvjp(_by_row_forward, _by_row_backward)
+
+
+def _varying(x, *vectors):
+    """Return vectors that vary over the devices as x does, which adds 0 to them.
+
+    JAX then sums their gradients over the devices, which our own rules know nothing of.
+    """
+    return (v + lax.full_like(x, 0, v.dtype, v.shape) for v in vectors)
+
+
+def _anew(kept):
+    """Return what a backward pass computes from, as XLA has not seen it before.
+
+    Else it finds that both passes take x to float32, does so once, and keeps the copy.
+    """
+    return lax.optimization_barrier(kept)
 
 
 def _mix(running, batch):

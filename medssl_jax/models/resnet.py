@@ -1,6 +1,5 @@
 """Residual networks in 2D and 3D: torchvision's resnet and r3d, with a width."""
 
-import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -9,9 +8,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.activation import relu
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.recompute import recomputed
 from medssl_jax.models.stem import check_known, stemmed
 from medssl_jax.models.stochastic_depth import branch_kept, rates
 from medssl_jax.ranges import Count, Decay, Ndim
@@ -43,7 +44,8 @@ def resnet(
       stem: "r3d", "imagenet" or "small", see `stem.stemmed`.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
-      recompute: keep of a block only its input, and compute it anew for the gradient.
+      recompute: keep of a stage only its input and its convolutions' results, and make
+        norms, ReLUs and sums anew for the gradient.
       drop_path: how often training leaves out the last block's residual branch, for
         each example its own; earlier blocks' less, see `stochastic_depth.rates`.
 
@@ -93,23 +95,29 @@ class _ResNet(nn.Module):
         x, maps = stemmed(
             x, train, kind=self.stem, ndim=self.ndim, features=self.width, **parts
         )
-        block = nn.remat(_Block, static_argnums=(2,)) if self.recompute else _Block
-        numbers = itertools.count()
-        for i, count in enumerate(self.layers):
-            for j in range(count):
-                number = next(numbers)
-                x = block(
-                    _BLOCKS[self.block],
-                    features=self.width * 2**i,
-                    stride=2 if i > 0 and j == 0 else 1,
-                    number=number,
-                    rate=self.rates[number],
-                    **parts,
-                    name=f"layer{i + 1}_{j}",
-                )(x, train, keys)
+        stage = _ResNet._stage
+        if self.recompute:
+            stage = recomputed(stage, static_argnums=(2, 4))
+        for i in range(len(self.layers)):
+            x = stage(self, x, train, keys, i)
             maps.append(x)
         vector = jnp.mean(x, axis=range(1, x.ndim - 1), dtype=jnp.float32)
         return Features(vector, tuple(maps))
+
+    def _stage(self, x, train, keys, i):
+        before = sum(self.layers[:i])
+        for j in range(self.layers[i]):
+            x = _Block(
+                _BLOCKS[self.block],
+                features=self.width * 2**i,
+                stride=2 if i > 0 and j == 0 else 1,
+                number=before + j,
+                rate=self.rates[before + j],
+                dtype=self.dtype,
+                axis_name=self.axis_name,
+                name=f"layer{i + 1}_{j}",
+            )(x, train, keys)
+        return x
 
 
 class _Block(nn.Module):
@@ -134,10 +142,10 @@ class _Block(nn.Module):
 
         y = x
         for i, (size, growth, strided) in enumerate(self.convolutions):
-            y = nn.relu(y) if i > 0 else y
+            y = relu(y) if i > 0 else y
             stride = self.stride if strided else 1
             y = conv_norm(y, self.features * growth, size, stride, f"conv{i + 1}")
         if x.shape[-1] != y.shape[-1]:  # so wherever there is a stride
             x = conv_norm(x, y.shape[-1], 1, self.stride, "downsample")
         y = branch_kept(y, keys, block=self.number, rate=self.rate)
-        return nn.relu(x + y)
+        return relu(x + y)

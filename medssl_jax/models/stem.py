@@ -5,6 +5,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.activation import relu
 from medssl_jax.models.conv_norm import ConvNorm
 
 # (kernel size, stride, max pooling); the last ndim entries are used
@@ -61,9 +62,7 @@ def stemmed(
         )
     size, strides, pool = _STEMS[kind]
     size, strides = size[-ndim:], strides[-ndim:]
-    x = nn.relu(
-        ConvNorm(features, size, strides, dtype, axis_name, name="stem")(x, train)
-    )
+    x = relu(ConvNorm(features, size, strides, dtype, axis_name, name="stem")(x, train))
     if not pool:
         return x, []
     window, padding = (3,) * ndim, ((1, 1),) * ndim

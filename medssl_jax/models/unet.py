@@ -10,9 +10,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.activation import relu
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.recompute import recomputed
 from medssl_jax.ranges import Count, Ndim
 
 
@@ -37,7 +39,8 @@ def unet(
       levels: the bottleneck included; the published network has 5, from 16 to 256.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
-      recompute: keep of a level only its input, and compute it anew for the gradient.
+      recompute: keep of a level only its input and its convolutions' results, and make
+        norms and ReLUs anew for the gradient.
 
     Source: arXiv:1606.06650 with the widths of Taleb et al. 2020, arXiv:2006.03829.
     """
@@ -59,7 +62,7 @@ class _Encoder(nn.Module):
                 f"config.model.ndim is {self.ndim}, and images have {x.ndim - 2} axes "
                 f"{x.shape[1:-1]}"
             )
-        made = nn.remat(Level, static_argnums=(2,)) if self.recompute else Level
+        made = recomputed(Level, static_argnums=(2,)) if self.recompute else Level
         maps = []
         for level in range(self.levels):
             x = halved(x) if level else x
@@ -93,7 +96,7 @@ class Level(nn.Module):
                 use_bias=True,
                 name=f"conv{i}",
             )(x, train)
-            x = nn.relu(x)
+            x = relu(x)
         return x
 
 

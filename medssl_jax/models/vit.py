@@ -11,10 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from medssl_jax.errors import ConfigError
+from medssl_jax.models.activation import gelu
 from medssl_jax.models.features import Features
 from medssl_jax.models.initializers import lecun_normal, normal
 from medssl_jax.models.network import Network, pure
 from medssl_jax.models.norm import LayerNorm
+from medssl_jax.models.recompute import keep, recomputed
 from medssl_jax.models.stochastic_depth import branch_kept, rates
 from medssl_jax.ranges import Count, Decay, Ndim
 
@@ -55,7 +57,8 @@ def vit(
       pooling: "class", the class token, or "mean" of all others, after the last norm.
       dtype: of the computation; parameters, norms, softmax and features are float32.
       axis_name: unused, no example meets another.
-      recompute: keep of a block only its input, and compute it anew for the gradient.
+      recompute: keep of a block only its input and its products' results, and make norms,
+        softmax and GELU anew for the gradient.
       drop_path: how often training leaves out a residual branch of the last block, for
         each example its own; earlier blocks' less, see `stochastic_depth.rates`.
 
@@ -123,7 +126,7 @@ class _ViT(nn.Module):
         x = _Patches(self.width, self.patch, self.dtype, name="patch_embed")(x)
         grid = x.shape[1:-1]
         tokens = self._placed(x)
-        block = nn.remat(_Block) if self.recompute else _Block
+        block = recomputed(_Block) if self.recompute else _Block
         norm = LayerNorm(self.dtype, name="norm")
         maps, attention = [], []
         for i, rate in enumerate(self.rates):
@@ -194,7 +197,10 @@ class _Block(nn.Module):
         self, x: Float[Array, "b n d"], keys: Key[Array, " b"] | None
     ) -> tuple[Float[Array, "b n d"], Float[Array, "b h n n"]]:
         def dense(size, name):
-            return nn.Dense(size, dtype=self.dtype, kernel_init=normal(0.02), name=name)
+            layer = nn.Dense(
+                size, dtype=self.dtype, kernel_init=normal(0.02), name=name
+            )
+            return lambda x: keep(layer(x))
 
         def add(x, branch, half):
             return x + branch_kept(
@@ -207,11 +213,11 @@ class _Block(nn.Module):
         qkv = qkv.reshape(*x.shape[:-1], 3, self.heads, width // self.heads)
         q, k, v = jnp.moveaxis(qkv, -3, 0)
         with jax.numpy_dtype_promotion("standard"):  # it takes the softmax in float32
-            y = jax.nn.dot_product_attention(q, k, v)
+            y = keep(jax.nn.dot_product_attention(q, k, v))
         x = add(x, dense(width, "proj")(y.reshape(x.shape)), 0)
 
         y = LayerNorm(self.dtype, name="norm2")(x)
-        y = nn.gelu(dense(_GROWTH * width, "fc1")(y), approximate=False)
+        y = gelu(dense(_GROWTH * width, "fc1")(y))
         return add(x, dense(width, "fc2")(y), 1), _attention(q, k)
 
 

@@ -106,7 +106,10 @@ def test_where_all_diverge_nothing_is_measured(monkeypatch, tmp_path, told):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda of: [of.__delitem__(name) for name in list(of)], "config.pretraining is empty"),
+        (
+            lambda of: [of.__delitem__(name) for name in list(of)],
+            "config.pretraining is empty",
+        ),
         (lambda of: of.update(random=of.zeros), "random is that of random weights"),
         (lambda of: of.update({"a/b": of.zeros}), "another name, without '/'"),
         (
