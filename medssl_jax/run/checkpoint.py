@@ -26,6 +26,8 @@ from medssl_jax.step.parallel import local_copy
 _items = ocp.args.Composite
 _log = logging.getLogger(__name__)
 _BESIDE = 4 * 2**20  # bytes: what Orbax writes beside arrays, some kB for each of them
+_LARGE_SLICE = 2**20  # bytes of an array that one device saves of it
+_JSON = ("config", "progress", "checksums")
 _POSITION = "data"  # beside the paths of leaves, which start with a dot
 
 
@@ -57,6 +59,11 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             self._folder,
+            item_handlers={
+                "state": _arrays(),
+                "data": grain.checkpoint.CheckpointHandler(),
+                **{name: ocp.JsonCheckpointHandler() for name in _JSON},
+            },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(
                     [checkpoint_managers.LatestN(keep), keep_best]
@@ -90,7 +97,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=_items(
-                    state=ocp.args.StandardSave(state),
+                    state=ocp.args.PyTreeSave(state),
                     data=grain.checkpoint.CheckpointSave(data),
                     config=ocp.args.JsonSave(self._config),
                     progress=ocp.args.JsonSave(dict(progress)),
@@ -163,7 +170,9 @@ class Checkpoints:
         found = self._manager.restore(
             step,
             args=_items(
-                state=ocp.args.StandardRestore(state),
+                state=ocp.args.PyTreeRestore(
+                    state, ocp.checkpoint_utils.construct_restore_args(state)
+                ),
                 checksums=ocp.args.JsonRestore(),
             ),
         )
@@ -199,6 +208,19 @@ class Checkpoints:
         if hasattr(os, "posix_fallocate"):  # knows quotas and limits; absent on macOS
             with tempfile.TemporaryFile(dir=self._folder) as file:
                 os.posix_fallocate(file.fileno(), 0, needed)
+
+
+def _arrays() -> ocp.PyTreeCheckpointHandler:
+    """Return what saves arrays, each whole from one device unless it is large.
+
+    Orbax's own divides every array among the devices that hold it: of the many small
+    ones of a network that takes ten times as long, and the loop waits for it.
+    """
+    handler = ocp.type_handlers.ArrayHandler(
+        min_slice_bytes_for_replica_parallel=_LARGE_SLICE
+    )
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, handler))
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
 def check_same_config(saved: dict, config: dict, folder: Path) -> None:
