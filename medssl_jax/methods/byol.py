@@ -16,6 +16,8 @@ from medssl_jax.optim.schedules import byol_tau
 from medssl_jax.ranges import Count, Share
 from medssl_jax.views.compose import View
 
+_VIEWS = 2
+
 
 def byol(
     backbone: Network,
@@ -76,34 +78,36 @@ def byol(
         target = jax.tree.map(jnp.copy, _target_part(params))
         return params, {"batch_stats": batch_stats, "target": target}
 
+    # Both views are one batch, which networks like, with statistics per view, as BYOL
+    # takes them.
     def project(params, batch_stats, images, keys):
         features, backbone_stats = backbone.apply(
-            base.variables(params, batch_stats, "backbone"), images, True, keys
+            base.variables(params, batch_stats, "backbone"), images, _VIEWS, keys
         )
         z, projector_stats = projector.apply(
-            base.variables(params, batch_stats, "projector"), features, True
+            base.variables(params, batch_stats, "projector"), features, _VIEWS
         )
         return z, {"backbone": backbone_stats, "projector": projector_stats}
 
     def predict(params, batch_stats, images, keys):
         z, new_stats = project(params, batch_stats, images, keys)
         p, predictor_stats = predictor.apply(
-            base.variables(params, batch_stats, "predictor"), z, True
+            base.variables(params, batch_stats, "predictor"), z, _VIEWS
         )
         return p, z, {**new_stats, "predictor": predictor_stats}
 
     def loss(params, aux, views, key, update):
         del key
-        # Stacked on a new axis: statistics per view, as BYOL takes them, in one pass.
-        images = jnp.stack([views["first"], views["second"]])
-        each_view = (None, None, 0, 0)
-        given = aux["batch_stats"], images, base.keys_of(views, 2)
-        p, z, stats = jax.vmap(predict, each_view)(params, *given)
+        images = jnp.concatenate([views["first"], views["second"]])
+        keys = base.keys_of(views, _VIEWS)
+        keys = None if keys is None else keys.reshape(-1)
+        given = aux["batch_stats"], images, keys
+        p, z, stats = predict(params, *given)
         # The target, whose statistics are of training too, leaves out the same blocks.
-        target, _ = jax.vmap(project, each_view)(aux["target"], *given)
+        target, _ = project(aux["target"], *given)
+        p, z, target = (x.reshape(_VIEWS, -1, x.shape[-1]) for x in (p, z, target))
         target = lax.stop_gradient(target)
         per_example = jax.vmap(normalized_mse)(p, target[::-1]).sum(axis=0)
-        stats = jax.tree.map(lambda of_views: of_views.mean(axis=0), stats)
         metrics = {"tau": tau(update), "spread": base.spread(z, axis_name)}
         return per_example.mean(), ({**aux, "batch_stats": stats}, metrics)
 

@@ -25,9 +25,7 @@ class ConvNorm(nn.Module):
     use_bias: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b *s c"], train: bool
-    ) -> Float[Array, "b *t d"]:
+    def __call__(self, x: Float[Array, "b *s c"], train: int) -> Float[Array, "b *t d"]:
         kernel = self.param(
             "kernel",
             he_normal_fan_out,

@@ -82,7 +82,7 @@ class _DenseNet(nn.Module):
     recompute: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
+    def __call__(self, x: Float[Array, "b *s c"], train: int) -> Features:
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
         layer = recomputed(_Layer, static_argnums=(2,)) if self.recompute else _Layer
         x, maps = stemmed(
@@ -123,7 +123,7 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, grown: Sequence[Float[Array, "b *s _"]], train: bool
+        self, grown: Sequence[Float[Array, "b *s _"]], train: int
     ) -> Float[Array, "b *s d"]:
         x = jnp.concatenate(grown, axis=-1)
         for i, (features, size) in enumerate(

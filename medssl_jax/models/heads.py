@@ -81,7 +81,7 @@ class _MLP(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
+    def __call__(self, x: Float[Array, "b d"], train: int) -> Float[Array, "b k"]:
         # lecun_normal also where SimCLR draws at a deviation of .01: a norm follows,
         # and LARS moves a kernel by a share of its own length
         *hidden, output = self.sizes
@@ -104,7 +104,7 @@ class _Linear(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"], train: bool) -> Float[Array, "b k"]:
+    def __call__(self, x: Float[Array, "b d"], train: int) -> Float[Array, "b k"]:
         del train
         for i, size in enumerate(self.hidden_sizes):
             x = _dense(size, dtype=self.dtype, name=f"hidden_{i + 1}")(x)
@@ -118,7 +118,7 @@ class _GRU(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b t d"], train: bool) -> Float[Array, "b t k"]:
+    def __call__(self, x: Float[Array, "b t d"], train: int) -> Float[Array, "b t k"]:
         del train
         cell = nn.GRUCell(self.output_size, dtype=self.dtype, name="cell")
         return nn.RNN(cell, name="over")(x.astype(self.dtype)).astype(jnp.float32)
@@ -130,9 +130,7 @@ class _Pixels(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b *g d"], train: bool
-    ) -> Float[Array, "b *s c"]:
+    def __call__(self, x: Float[Array, "b *g d"], train: int) -> Float[Array, "b *s c"]:
         del train
         for name in ("hidden", "hidden_2"):
             x = gelu(_dense(x.shape[-1], dtype=self.dtype, name=name)(x))

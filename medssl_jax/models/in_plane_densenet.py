@@ -78,7 +78,7 @@ class _InPlaneDenseNet(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
+    def __call__(self, x: Float[Array, "b *s c"], train: int) -> Features:
         def unit(x, features, size, name):
             strides = (1,) * self.ndim
             parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}

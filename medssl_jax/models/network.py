@@ -15,8 +15,10 @@ class Network(NamedTuple):
     """A model's `init` and `apply`.
 
     init: (key, x) -> variables, {"params": ..., "batch_stats": ...}
-    apply: (variables, x, train, keys=None) -> (y, batch_stats); outside training the
-      statistics are used and returned as they were given. `keys` (b,), one of each
+    apply: (variables, x, train, keys=None) -> (y, batch_stats); outside training, where
+      `train` is 0 or False, the statistics are used and returned as they were given. Else
+      it is how many batches, of one length, x holds one behind the other: each has batch
+      statistics of its own, and what is returned is the mean. `keys` (b,), one of each
       example, are all that training draws from, so that any number of devices draws
       the same; they are unused in evaluation, and by networks that draw nothing
     """
@@ -37,7 +39,7 @@ def pure(module: nn.Module, *, draws: bool = False) -> Network:
         x = jax.tree.map(jnp.asarray, x)
         return {"batch_stats": {}} | module.init(key, x, train=False)
 
-    def apply(variables, x, train: bool, keys=None):
+    def apply(variables, x, train: int, keys=None):
         x = jax.tree.map(jnp.asarray, x)  # callers of an encoder have NumPy
         if draws and train and keys is None:
             raise ConfigError(

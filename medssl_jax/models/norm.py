@@ -26,7 +26,8 @@ class BatchNorm(nn.Module):
     `axis_name` names the mapped axis over which the statistics are averaged. The
     running variance is the biased one, as usual in JAX: torch's is n / (n - 1) times
     it. Without `use_bias` the result keeps its mean of 0. Not flax's layer because that
-    leaves bfloat16 to implicit promotion.
+    leaves bfloat16 to implicit promotion. Where `train` says that x holds several batches
+    (see `Network`), each has statistics of its own, and the running ones take their mean.
 
     Source: arXiv:1502.03167.
     """
@@ -36,7 +37,7 @@ class BatchNorm(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*b c"], train: bool) -> Float[Array, "*b c"]:
+    def __call__(self, x: Float[Array, "*b c"], train: int) -> Float[Array, "*b c"]:
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = jnp.zeros(shape, jnp.float32)
@@ -47,18 +48,21 @@ class BatchNorm(nn.Module):
         )
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         mean, var = running_mean.value, running_var.value
-        exact = x.astype(jnp.float32)
+        whole = x.shape
         if train:
-            mean, var = self._batch_statistics(exact, x, mean)
-            running_mean.value = _mix(running_mean.value, mean)
-            running_var.value = _mix(running_var.value, var)
+            x = x.reshape(train, -1, *whole[1:])
+            mean, var = self._batch_statistics(x, jnp.stack([mean] * train))
+            running_mean.value = _mix(running_mean.value, mean.mean(axis=0))
+            running_var.value = _mix(running_var.value, var.mean(axis=0))
+            scale, bias = scale[None], bias[None]
         scale = scale * lax.rsqrt(var + _EPSILON)
         bias = bias - mean * scale
-        return _affine(exact, x, *_varying(x, scale, bias)).astype(self.dtype)
+        y = _affine(x.astype(jnp.float32), x, *_varying(x, scale, bias))
+        return y.astype(self.dtype).reshape(whole)
 
-    def _batch_statistics(self, exact, x, center):
+    def _batch_statistics(self, x, center):
         center = lax.stop_gradient(center)
-        moments = _moments(exact, x, center)
+        moments = _moments(x.astype(jnp.float32), x, center)
         if self.axis_name is not None:
             moments = lax.pmean(moments, self.axis_name)
         mean, square = moments
@@ -68,15 +72,15 @@ class BatchNorm(nn.Module):
 
 @jax.custom_vjp
 def _moments(exact, x, center):
-    """Return the means of exact - center and of its square, (2, c).
+    """Return the means of exact - center and of its square, (2, n, c) for center (n, c).
 
     Mean of squares less square of mean in one pass; near the running mean the two are
-    small, and their difference keeps its digits. `exact` is x in float32: gradients meet
-    there, before they are rounded, and x is what is kept.
+    small, and their difference keeps its digits. `exact` (n, *b, c) is x in float32:
+    gradients meet there, before they are rounded, and x is what is kept.
     """
     del x
     apart = exact - _like(center, exact)
-    axes = range(exact.ndim - 1)
+    axes = _pooled(center, exact)
     return jnp.stack([jnp.mean(apart, axes), jnp.mean(apart * apart, axes)])
 
 
@@ -86,7 +90,7 @@ def _moments_forward(exact, x, center):
 
 def _moments_backward(kept, gradient):
     x, center = _anew(kept)
-    of_mean, of_square = gradient / (x.size // x.shape[-1])
+    of_mean, of_square = gradient / (x.size // center.size)
     apart = x.astype(jnp.float32) - _like(center, x)
     of_exact = _like(of_mean, x) + 2 * _like(of_square, x) * apart
     return of_exact, jnp.zeros_like(x), jnp.zeros_like(center)
@@ -108,7 +112,7 @@ def _affine_forward(exact, x, scale, bias):
 
 def _affine_backward(kept, gradient):
     x, scale = _anew(kept)
-    axes = range(x.ndim - 1)
+    axes = _pooled(scale, x)
     of_scale = jnp.sum(gradient * x.astype(jnp.float32), axes)
     of_exact = gradient * _like(scale, x)
     return of_exact, jnp.zeros_like(x), of_scale, jnp.sum(gradient, axes)
@@ -187,4 +191,11 @@ def _mix(running, batch):
 
 
 def _like(vector, x):
-    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
+    """Return a vector (c,), or one of each batch (n, c), as x (n, *b, c) takes it."""
+    *first, last = vector.shape
+    return vector.reshape(*first, *[1] * (x.ndim - vector.ndim), last)
+
+
+def _pooled(vector, x):
+    """Return the axes of x over which a vector, see `_like`, is one."""
+    return range(vector.ndim - 1, x.ndim - 1)

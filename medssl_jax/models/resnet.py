@@ -88,7 +88,7 @@ class _ResNet(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b *s c"],
-        train: bool,
+        train: int,
         keys: Key[Array, " b"] | None = None,
     ) -> Features:
         parts = {"dtype": self.dtype, "axis_name": self.axis_name}
@@ -131,7 +131,7 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *s c"], train: bool, keys: Key[Array, " b"] | None
+        self, x: Float[Array, "b *s c"], train: int, keys: Key[Array, " b"] | None
     ) -> Float[Array, "b *t d"]:
         def conv_norm(x, features, size, stride, name):
             dims = x.ndim - 2

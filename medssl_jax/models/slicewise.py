@@ -50,7 +50,7 @@ def slicewise(
     def init(key, x):
         return network.init(key, jnp.asarray(x)[:, 0])
 
-    def apply(variables, x, train: bool, keys=None):
+    def apply(variables, x, train: int, keys=None):
         b, f, *of_slice = x.shape
         if keys is not None:
             keys = jax.vmap(lambda key: jax.random.split(key, f))(keys).reshape(-1)

@@ -30,7 +30,7 @@ def check_known(kind: str) -> None:
 
 def stemmed(
     x: Float[Array, "b *s c"],
-    train: bool,
+    train: int,
     *,
     kind: str,
     ndim: int,

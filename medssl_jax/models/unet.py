@@ -56,7 +56,7 @@ class _Encoder(nn.Module):
     recompute: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool) -> Features:
+    def __call__(self, x: Float[Array, "b *s c"], train: int) -> Features:
         if x.ndim - 2 != self.ndim:
             raise ConfigError(
                 f"config.model.ndim is {self.ndim}, and images have {x.ndim - 2} axes "
@@ -82,9 +82,7 @@ class Level(nn.Module):
     axis_name: str | None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b *s c"], train: bool
-    ) -> Float[Array, "b *s d"]:
+    def __call__(self, x: Float[Array, "b *s c"], train: int) -> Float[Array, "b *s d"]:
         dims = x.ndim - 2
         for i in (1, 2):
             x = ConvNorm(

@@ -53,7 +53,7 @@ class _Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: tuple[Float[Array, "b *s c"], Maps], train: bool
+        self, inputs: tuple[Float[Array, "b *s c"], Maps], train: int
     ) -> Float[Array, "b *s k"] | tuple[Float[Array, "b *_"], ...]:
         image, maps = inputs
         x, logits = maps[-1].astype(self.dtype), []

@@ -119,7 +119,7 @@ class _ViT(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b *s c"],
-        train: bool,
+        train: int,
         keys: Key[Array, " b"] | None = None,
     ) -> Features:
         del train

@@ -120,6 +120,21 @@ def test_in_bfloat16_the_gradient_is_rounded_once_and_half_as_much_is_kept(made)
     assert all(a.dtype != jnp.float32 for a in large)
 
 
+def test_batches_one_behind_the_other_are_each_normalised_alone():
+    layer = pure(BatchNorm(jnp.float32, None))
+    variables = layer.init(jax.random.key(0), X)
+    y, statistics = layer.apply(variables, X, 2)
+    halves = [layer.apply(variables, half, True) for half in (X[:4], X[4:])]
+    expected = np.concatenate([half for half, _ in halves])
+    np.testing.assert_allclose(y, expected, atol=1e-6)
+    for name, value in statistics.items():
+        mean = np.mean([of_half[name] for _, of_half in halves], axis=0)
+        np.testing.assert_allclose(value, mean, rtol=1e-6)
+    of_first = jax.grad(lambda x: jnp.sum(jnp.sin(layer.apply(variables, x, 2)[0][:4])))
+    gradient = of_first(X)
+    assert np.abs(gradient[:4]).min() > 0 and not np.abs(gradient[4:]).any()
+
+
 def test_devices_share_statistics_as_if_they_were_one():
     sharded = pure(BatchNorm(jnp.float32, "data"))
     whole = pure(BatchNorm(jnp.float32, None))
