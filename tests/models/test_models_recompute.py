@@ -72,9 +72,9 @@ def test_the_loss_keeps_its_bits_and_less_is_kept_for_the_gradient(name):
 MOST = {
     "r3d18": (340, 245),
     "resnet50": (43.0, 28.0),
-    "densenet121": (68.0, 23.0),
+    "densenet121": (64.0, 21.0),
     "unet": (60.0, 37.0),
-    "vit_s": (105.0, 25.0),
+    "vit_s": (68.0, 25.0),
 }
 PUBLISHED = {
     "r3d18": (
@@ -124,7 +124,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", MOST)
 def test_a_published_network_keeps_its_products_and_norms_inputs_once(name):
-    batch = 5  # no side of a kernel
+    batch = 5  # no side of a kernel, nor are channels
     made, size = PUBLISHED[name]
     x = jax.ShapeDtypeStruct((batch, *size, 1), jnp.float32)
     for recompute, most in zip((False, True), MOST[name], strict=True):
@@ -136,6 +136,6 @@ def test_a_published_network_keeps_its_products_and_norms_inputs_once(name):
             return sum(jnp.mean(m, dtype=jnp.float32) for m in features.maps)
 
         found = saved_residuals(loss, variables["params"], variables, x)
-        kept = [a for a, why in found if a.ndim > 1 and a.shape[0] == batch]
+        kept = [a for a, why in found if batch in a.shape and "argument" not in why]
         total = sum(a.size * a.dtype.itemsize for a in kept) / batch / 1e6
-        assert total - x.size * 4 / batch / 1e6 < most
+        assert 0.9 * most < total < most
