@@ -1,5 +1,6 @@
 """Volumes as sources of slices: some of each, with their neighbours as channels."""
 
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -74,7 +75,8 @@ class Turned(Wrapper):
 class Slices(Wrapper):
     """Slices of prepared volumes (f, *s, c): an example each, without masks.
 
-    Labels and patients are those of the volume.
+    Labels and patients are those of the volume. Where patients are not known, each volume
+    is one: its slices stay together in splits.
     """
 
     source: Source
@@ -101,8 +103,17 @@ class Slices(Wrapper):
     @cached_property
     def columns(self) -> Columns:
         volumes = np.repeat(np.arange(len(self.source)), self.slicing.of_each)
-        return self.source.columns.take(volumes).replace(has_masks=False)
+        columns = self.source.columns
+        if columns.patients is None:
+            ids = [_id(self.source, i) for i in range(len(self.source))]
+            columns = columns.replace(patients=ids)
+        return columns.take(volumes).replace(has_masks=False)
 
     @property
     def distinct(self) -> int:
         return self.source.distinct * self.slicing.of_each
+
+
+def _id(volumes: Source, i: int) -> str:
+    """Return what no other volume is called, also one of this name in another folder."""
+    return f"{volumes.name(i)} {zlib.crc32(volumes.stamp(i).encode()):08x}"

@@ -88,13 +88,14 @@ def test_volumes_are_prepared_whole_and_not_resampled_across_slices():
     assert prepared[0].max() < prepared[-1].min()
 
 
-def opened(folder, splits, **slices):
+def opened(folder, splits, patients=True, **slices):
     written = folder / "volumes"
     if not written.exists():
         written.mkdir()
         for name in DEPTHS:
             np.save(written / f"{name}.npy", volume(name)["image"][..., 0])
         rows = ["path,label,patient", "a.npy,0,P1", "b.npy,1,P2", "c.npy,0,P1"]
+        rows = rows if patients else [row.rpartition(",")[0] for row in rows]
         (folder / "labels.csv").write_text("\n".join(rows))
     settings = {
         "name": "npy",
@@ -127,6 +128,23 @@ def test_a_run_splits_slices_by_patient_and_caches_volumes(tmp_path):
     for i in range(len(found["train"])):
         _ = found["train"][i]
     assert len(list((tmp_path / "cache").iterdir())) == len(of_volumes)
+
+
+def test_slices_of_a_volume_whose_patient_is_unknown_stay_together(tmp_path):
+    found = opened(
+        tmp_path,
+        {"test": {"fraction": 0.5}},
+        patients=False,
+        of_each=8,
+        axis=0,
+        neighbours=0,
+    )
+    volumes = [
+        {one.origin(i)[1] for i in range(len(one))}
+        for one in (found["train"], found["test"])
+    ]
+    assert all(volumes) and not volumes[0] & volumes[1]
+    assert len(found["train"]) + len(found["test"]) == 24
 
 
 def test_what_slices_cannot_be_is_told(tmp_path):
