@@ -78,8 +78,8 @@ def byol(
         target = jax.tree.map(jnp.copy, _target_part(params))
         return params, {"batch_stats": batch_stats, "target": target}
 
-    # Both views are one batch, which networks like, with statistics per view, as BYOL
-    # takes them.
+    # Both views in one batch, with statistics per view, as BYOL takes them: on an axis of
+    # their own each had a kernel gradient of its own.
     def project(params, batch_stats, images, keys):
         features, backbone_stats = backbone.apply(
             base.variables(params, batch_stats, "backbone"), images, _VIEWS, keys

@@ -61,11 +61,7 @@ def summarise(
         "headline": _headline(study, gains, means, used.values()),
         "tables": [
             _means_table(study, means),
-            *(
-                [_gains_table(study, [_gain_row(study, one) for one in gains])]
-                if gains
-                else []
-            ),
+            *([_gains_table(study, gains)] if gains else []),
         ],
         "roc": [],
         "values": values,
@@ -222,7 +218,7 @@ def _means_table(study, rows) -> dict[str, Any]:
     }
 
 
-def _gains_table(study, rows) -> dict[str, Any]:
+def _gains_table(study, gains) -> dict[str, Any]:
     others = (
         f" Each against {study.names[-1]}, the largest first; results.json has every pair."
         if len(study.names) > 2
@@ -240,5 +236,5 @@ def _gains_table(study, rows) -> dict[str, Any]:
             "seeds above 0",
             "difference (95 % interval)",
         ],
-        "rows": rows,
+        "rows": [_gain_row(study, one) for one in gains],
     }

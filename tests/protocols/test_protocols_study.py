@@ -133,7 +133,10 @@ def test_what_all_have_alike_is_stated_once():
     found.width, found.root = 192, "scans"
     nets = [found.experiment.model.of, *(p.model for p in found.pretraining.values())]
     assert [net.width for net in nets] == [192] * 4
-    assert {p.data.root for p in found.pretraining.values()} == {"scans"}
+    found.labels = "labels.csv"
+    trained = [found.experiment, *found.pretraining.values()]
+    assert {(p.data.root, p.data.labels) for p in trained} == {("scans", "labels.csv")}
+    assert {p.splits.test.fraction for p in trained} == {0.2}
     epochs = sorted(p.train_epochs for p in found.pretraining.values())
     assert epochs == [20.0, 60.0, 200.0]
 
