@@ -5,9 +5,12 @@ from collections import namedtuple
 from pathlib import Path
 
 import grain
+import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.run.checkpoint import Checkpoints
@@ -37,6 +40,22 @@ def save(folder: Path, *steps: int, losses=None) -> None:
             loss = losses and losses[steps.index(step)]
             saved.save(step, state(step), examples, loss)
     saved.close()
+
+
+def test_a_small_array_that_eight_devices_hold_is_saved_whole_by_one(tmp_path):
+    mesh = jax.make_mesh((8,), ("data",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    small = jax.device_put(np.arange(128, dtype=np.float32).reshape(16, 8), everywhere)
+    saved, examples = open_in(tmp_path), data()
+    next(examples)
+    saved.save(1, {"params": small}, examples)
+    saved.close()
+    with ocp.StandardCheckpointer() as reader:
+        found = reader.metadata(tmp_path / "checkpoints/1/state").item_metadata.tree
+    assert found["params"].storage.chunk_shape == (16, 8)
+    restored = open_in(tmp_path).restore_newest({"params": small}, data())
+    np.testing.assert_array_equal(restored.state["params"], small)
+    assert restored.state["params"].sharding == everywhere
 
 
 def flip_a_bit(path: Path, place: int) -> None:
