@@ -18,8 +18,9 @@ from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.models.resnet import resnet
 from medssl_jax.protocols import experiment
+from medssl_jax.run.recipe import _init
 from medssl_jax.run.suitable import check_data, frozen_warning
-from medssl_jax.run.task import _init, build
+from medssl_jax.run.task import build
 from medssl_jax.saved.encoder import Encoder
 
 CONFIGS = Path(__file__).parents[2] / "configs"
