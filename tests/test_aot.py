@@ -59,4 +59,5 @@ def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
     described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
     compiled = aot.compiled_step(config, described.devices, examples=64, channels=1)
     assert aot.collectives(compiled.as_text())["all-reduce"][0] > 0
-    assert compiled.memory_analysis().temp_size_in_bytes > 0
+    assert compiled.memory_analysis().argument_size_in_bytes > 0
+    assert aot.movers(compiled.as_text())[0][0] > 0
