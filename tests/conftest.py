@@ -16,7 +16,7 @@ import jax
 import optax
 import pytest
 
-# XLA's optimizations are half of the tests' time; runs that tests start have them
+# XLA's optimizations are half of the tests' time; .ci/run's demo has them
 jax.config.update(
     "jax_disable_most_optimizations", os.environ.get("OPTIMIZED", "0") == "0"
 )

@@ -1,7 +1,6 @@
 """Steps compiled for chips that are not here: what benchmarks/aot.py reads off them."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import jax
@@ -11,21 +10,18 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from test_configs import load
 
-_PATH = Path(__file__).parents[1] / "benchmarks/aot.py"
+_PATH = Path(__file__).parents[1] / "benchmarks/compiled.py"
 
 
 @pytest.fixture(scope="module")
-def aot():
-    spec = importlib.util.spec_from_file_location("aot", _PATH)
+def compiled():
+    spec = importlib.util.spec_from_file_location("compiled", _PATH)
     module = importlib.util.module_from_spec(spec)
-    before = dict(os.environ)
     spec.loader.exec_module(module)
-    os.environ.clear()
-    os.environ.update(before)
     return module
 
 
-def test_collectives_are_counted_with_their_bytes(aot):
+def test_collectives_are_counted_with_their_bytes(compiled):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 
     def step(x):
@@ -35,17 +31,17 @@ def test_collectives_are_counted_with_their_bytes(aot):
         step, mesh=mesh, in_specs=P("data"), out_specs=(P(), P()), check_vma=False
     )
     text = jax.jit(mapped).lower(np.zeros((8, 4, 5), np.float32)).compile().as_text()
-    found = aot.collectives(text)
+    found = compiled.collectives(text)
     assert found["all-reduce"] == (1, 4 * 5 * 4)
     assert found["all-gather"][0] == 1
     assert found["all-gather"][1] in (8 * 4 * 5 * 2, 8 * 4 * 5 * 4)  # CPU may widen it
-    largest, said = aot.movers(text)[0]
+    largest, said = compiled.movers(text)[0]
     assert largest >= 8 * 4 * 5 * 2 and ("all-gather" in said or "fusion" in said)
 
 
 @pytest.mark.slow
 def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
-    aot, monkeypatch
+    compiled, monkeypatch
 ):
     pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
     from jax.experimental import topologies
@@ -57,7 +53,7 @@ def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
     config.batch_size = config.micro_batch_size = 8
     config.running.precision = "bfloat16"
     described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
-    compiled = aot.compiled_step(config, described.devices, examples=64, channels=1)
-    assert aot.collectives(compiled.as_text())["all-reduce"][0] > 0
-    assert compiled.memory_analysis().argument_size_in_bytes > 0
-    assert aot.movers(compiled.as_text())[0][0] > 0
+    program = compiled.compiled_step(config, described.devices, examples=64, channels=1)
+    assert compiled.collectives(program.as_text())["all-reduce"][0] > 0
+    assert program.memory_analysis().argument_size_in_bytes > 0
+    assert compiled.movers(program.as_text())[0][0] > 0

@@ -44,6 +44,7 @@ def arguments(workdir: Path, **settings) -> list[str]:
 
 def environment(devices: int = 1, **variables) -> dict[str, str]:
     beside = os.path.dirname(sys.executable)  # launch/local.sh starts "python"
+    unoptimized = str(int(os.environ.get("OPTIMIZED", "0") == "0"))
     usual = os.environ["XLA_FLAGS"]  # of the last of two flags the value counts
     return os.environ | {
         "PATH": os.pathsep.join([beside, os.environ["PATH"]]),
@@ -51,6 +52,7 @@ def environment(devices: int = 1, **variables) -> dict[str, str]:
         "XLA_FLAGS": f"{usual} --xla_force_host_platform_device_count={devices}",
         "JAX_COMPILATION_CACHE_DIR": CACHE,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": unoptimized,
         **variables,
     }
 
