@@ -42,6 +42,26 @@ def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
     return figure
 
 
+@styled
+def rows(lines: Sequence[Band], *, xlabel: str) -> Figure:
+    """Draw the repeats at a single x, and their means: a row for each line.
+
+    The last one's mean is drawn through all of them.
+    """
+    figure = Figure(figsize=(5.6, 0.9 + 0.32 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(lines[-1].y.mean(), color=GREY, linestyle="--", linewidth=1)
+    for i, line in enumerate(lines):
+        colour = GREY if line is lines[-1] else COLOURS[i % len(COLOURS)]
+        repeats = line.y[:, 0]
+        axes.plot(repeats, [i] * len(repeats), ".", color=colour, alpha=0.45)
+        axes.plot([repeats.mean()], [i], MARKERS[i % len(MARKERS)], color=colour)
+    axes.set_yticks(range(len(lines)), [line.name for line in lines])
+    axes.invert_yaxis()
+    axes.set(xlabel=xlabel)
+    return figure
+
+
 def _panels(lines: Sequence[Band], xlabel: str, ylabel: str) -> Figure:
     *others, last = lines
     rows = -(-len(others) // _COLUMNS)

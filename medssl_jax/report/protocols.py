@@ -24,24 +24,32 @@ def label_curves(run: Run) -> Section | None:
         for curve in found["curves"]
     ]
     metric = f"test {found['metric']}"
+    few = len(lines) <= protocol_figures.MOST_BANDS
+    ends = dict.fromkeys((0, len(lines[0].x) - 1))
     told = "; ".join(
-        f"{line.name} {line.y[:, 0].mean():.3f} at {line.x[0]:g} % and "
-        f"{line.y[:, -1].mean():.3f} at {line.x[-1]:g} %"
+        f"{line.name} "
+        + " and ".join(f"{line.y[:, i].mean():.3f} at {line.x[i]:g} %" for i in ends)
         for line in lines
     )
-    few = len(lines) <= protocol_figures.MOST_BANDS
-    beside = "" if few else f" Each beside {lines[-1].name}, in grey."
-    picture = Picture(
-        figures.uri(
-            protocol_figures.bands(
-                lines, xlabel="training labels used, %", ylabel=metric
-            )
-        ),
-        f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}.",
-        f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to the "
-        f"highest; points: each seed.{beside}",
-    )
-    room = Gallery([picture], least_rem=25 if few else 44)
+    if len(ends) == 1:
+        share = f"{metric} with {lines[0].x[0]:g} % of the training labels"
+        figure = protocol_figures.rows(lines, xlabel=share)
+        caption = (
+            f"Large marks: means over {len(lines[0].y)} seeds; points: each seed; the "
+            f"broken line: {lines[-1].name}'s mean."
+        )
+    else:
+        figure = protocol_figures.bands(
+            lines, xlabel="training labels used, %", ylabel=metric
+        )
+        beside = "" if few else f" Each beside {lines[-1].name}, in grey."
+        caption = (
+            f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
+            f"the highest; points: each seed.{beside}"
+        )
+    described = f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}."
+    picture = Picture(figures.uri(figure), described, caption)
+    room = Gallery([picture], least_rem=25 if few or len(ends) == 1 else 44)
     return Section("Label efficiency", [room])
 
 

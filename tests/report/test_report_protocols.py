@@ -187,6 +187,34 @@ def test_a_band_is_from_the_lowest_to_the_highest_around_the_mean():
         assert (heights.min(), heights.max()) == pytest.approx((low, high))
 
 
+def test_with_one_share_of_the_labels_each_start_has_a_row_of_its_seeds(tmp_path):
+    results = summarised()
+    for curve in results["label_curves"]["curves"]:
+        curve["fractions"] = curve["fractions"][1:]
+        curve["scores"] = curve["scores"][1:]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (room,) = label_curves(read_run(tmp_path)).blocks
+    assert "at 100 %; random" in room.pictures[0].alt
+    assert room.pictures[0].caption.endswith("random's mean.")
+
+    lines = [
+        protocol_figures.Band(
+            name, np.array([100.0]), np.array(AREAS[1.0, name])[:, None]
+        )
+        for name in ("SimCLR", "random")
+    ]
+    (axes,) = protocol_figures.rows(lines, xlabel="AUC").axes
+    through, *marks = axes.lines
+    np.testing.assert_allclose(through.get_xdata(), np.mean(AREAS[1.0, "random"]))
+    for row, (line, points, mean) in enumerate(
+        zip(lines, marks[::2], marks[1::2], strict=True)
+    ):
+        np.testing.assert_allclose(points.get_xdata(), line.y[:, 0])
+        np.testing.assert_allclose(mean.get_xdata(), line.y.mean())
+        assert set(points.get_ydata()) == {row} == set(mean.get_ydata())
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["SimCLR", "random"]
+
+
 def test_each_number_of_a_grid_is_under_its_name():
     found = searched()
     repeats, cells = map(by_column, found["tables"])
