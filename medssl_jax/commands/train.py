@@ -23,7 +23,11 @@ from medssl_jax.run.checkpoint import Checkpoints, Restored
 from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
 from medssl_jax.run.meter import Meter
-from medssl_jax.run.suitable import accumulation_warning, frozen_warning
+from medssl_jax.run.suitable import (
+    accumulation_warning,
+    frozen_warning,
+    input_warning,
+)
 from medssl_jax.run.task import Task, build
 from medssl_jax.saved.encoder import Encoder
 from medssl_jax.saved.predictor import Predictor
@@ -115,7 +119,10 @@ def _go_on(this: _Run) -> None:
 def _warnings(config: ConfigDict, task: Task) -> list[str]:
     accumulated = accumulation_warning(task.method, task.durations)
     frozen = frozen_warning(task.method, config.init_from)
-    return [text for text in (accumulated, frozen, *task.evaluator.lacking) if text]
+    fed = input_warning(config.init_from, task.spec["view"])
+    return [
+        text for text in (accumulated, frozen, fed, *task.evaluator.lacking) if text
+    ]
 
 
 def _train(

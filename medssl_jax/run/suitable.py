@@ -1,11 +1,15 @@
 """Whether data and batches suit a method; what does not is said before the first step."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.label_checks import check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.optim.durations import Durations
+from medssl_jax.saved.encoder import load_encoder
 
 
 def check_data(method: Method, rows: Sampler, train: Source) -> None:
@@ -53,6 +57,24 @@ def frozen_warning(method: Method, init_from: str) -> str:
         f"the backbone is frozen for {updates} updates, and its weights are random: "
         "there is nothing in them that a new head could spoil. Set "
         "method.frozen_epochs to 0, or config.init_from to a pretrained encoder"
+    )
+
+
+def input_warning(init_from: str, view: Mapping[str, Any]) -> str:
+    """Say that an encoder is given other numbers than it was trained on.
+
+    "" where it is not, or where nobody knows. `view` is the one that evaluates, of both.
+    """
+    if not init_from or init_from.endswith(".safetensors"):
+        return ""
+    before = "standardise" in load_encoder(init_from).spec["view"]
+    if before == ("standardise" in view):
+        return ""
+    was, do = ("", "add") if before else ("not ", "remove")
+    return (
+        f"{init_from} was {was}trained on standardised images, and config.views.eval "
+        f"says otherwise: the encoder's statistics are those of another input. In each "
+        f"of config.views, {do} 'standardise': {{}}"
     )
 
 

@@ -19,7 +19,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.resnet import resnet
 from medssl_jax.protocols import experiment
 from medssl_jax.run.recipe import _init
-from medssl_jax.run.suitable import check_data, frozen_warning
+from medssl_jax.run.suitable import check_data, frozen_warning, input_warning
 from medssl_jax.run.task import build
 from medssl_jax.saved.encoder import Encoder
 
@@ -189,3 +189,16 @@ def test_random_weights_that_are_frozen_are_warned_of():
         frozen, free = (tiny.method(name, frozen_epochs=e) for e in (1.5, 0.0))
         assert f"frozen for {updates} updates" in frozen_warning(frozen, "")
         assert frozen_warning(frozen, "runs/a") == frozen_warning(free, "") == ""
+
+
+def test_an_encoder_that_is_fed_otherwise_than_it_was_trained_is_told(pretrained):
+    plain, known = pretrained
+    standardised = plain.parent / "standardised"
+    spec = {"model": {"name": "resnet", **tiny.MODEL}, "host": HOST}
+    Encoder(known, spec | {"view": {"standardise": {}}}).save(standardised)
+    assert input_warning(str(plain), {}) == input_warning("", {"standardise": {}}) == ""
+    assert input_warning(str(standardised), {"standardise": {}}) == ""
+    said = input_warning(str(standardised), {"flip": {}})
+    assert "was trained on standardised images" in said and "add 'standardise'" in said
+    said = input_warning(str(plain), {"standardise": {}})
+    assert "was not trained on standardised" in said and "remove 'standardise'" in said
