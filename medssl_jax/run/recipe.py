@@ -83,7 +83,7 @@ def recipe(
     )
 
 
-def check(config: ConfigDict) -> None:
+def check_recipe(config: ConfigDict) -> None:
     """Refuse a network, or a method's settings, before there are durations.
 
     Raises:

@@ -23,7 +23,7 @@ from medssl_jax.optim import schedules
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
-from medssl_jax.run.recipe import check, recipe
+from medssl_jax.run.recipe import check_recipe, recipe
 from medssl_jax.run.suitable import check_data
 from medssl_jax.saved.predictor import predict_of
 from medssl_jax.step.state import TrainState
@@ -174,7 +174,7 @@ def _check_settings(config: ConfigDict) -> None:
     views, evaluation = plain(config.views), plain(config.evaluation)
     resolve.check_value("views", views, Mapping[str, Mapping[str, Any]])
     resolve.check_value("evaluation", evaluation, Sequence[Mapping[str, Any]])
-    check(config)
+    check_recipe(config)
     for i, one in enumerate(evaluation):
         resolve.check_named(f"evaluation[{i}]", "medssl_jax.evals", one, None)
 

@@ -14,9 +14,8 @@ from medssl_jax.protocols import label_efficiency
 from medssl_jax.saved import encoder
 
 pytestmark = pytest.mark.slow
-# in 3D and in 2D, of whole images and of patches; jigsaw and exemplar are trained in
-# test_commands_train_methods.py, by joint
-TASKS = ("rotation", "relative_patch_location_2d", "cpc_2d")
+# each task once, in 3D or in 2D, of whole images and of patches
+TASKS = ("rotation", "jigsaw_2d", "relative_patch_location_2d", "exemplar", "cpc_2d")
 SIDE = 12  # cells of 4, patches of 3
 MODEL = {"width": 2, "levels": 2}
 
