@@ -82,6 +82,7 @@ def published(variant: str) -> ConfigDict:
         ordinal_head=False,
         hidden_sizes=(),
         frozen_epochs=0.0,
+        frozen_statistics=True,
     )
     config.model = dict(
         name="resnet",

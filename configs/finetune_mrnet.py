@@ -56,7 +56,9 @@ def published(variant: str) -> ConfigDict:
     config.train_epochs = 50.0
     config.log_every_steps = 64
     config.checkpoint = dict(every_epochs=1.0, keep=2)
-    config.method = dict(name="supervised", classes=2, frozen_epochs=0.0)
+    config.method = dict(
+        name="supervised", classes=2, frozen_epochs=0.0, frozen_statistics=True
+    )
     config.model = dict(
         name="resnet", ndim=3, layers=(2, 2, 2, 2), block="basic", width=64, stem="r3d"
     )

@@ -53,6 +53,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
         ordered=False,
         ordinal_head=False,
         frozen_epochs=0.0,
+        frozen_statistics=True,
         hidden_sizes=(of["width"],),
     )
     config.evaluation = (

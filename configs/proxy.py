@@ -21,7 +21,9 @@ nifti, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
 
 A grid of patches has 3 cells a side: 128 voxels make cells of 42, of which 3 are jitter.
 configs/segment.py and configs/finetune.py start from the result: config.init_from=RUN,
-config.method.frozen_epochs=25 or 5. Departures from the public codes stand in the methods.
+config.method.frozen_epochs=25 or 5; after jigsaw, relative patch location and CPC, whose
+encoder saw patches only, config.method.frozen_statistics=False. Departures from the public
+codes stand in the methods.
 """
 
 from ml_collections import ConfigDict

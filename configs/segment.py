@@ -80,6 +80,7 @@ def published(variant: str) -> ConfigDict:
         over_batch=False,
         deep_supervision=False,
         frozen_epochs=25.0,
+        frozen_statistics=True,
     )
     config.model = dict(name="unet", ndim=3, width=16, levels=5)
     config.optimizer = dict(name="adam", b1=0.9, b2=0.999, clip_norm=1.0)

@@ -27,6 +27,7 @@ from medssl_jax.run.suitable import (
     accumulation_warning,
     frozen_warning,
     input_warning,
+    statistics_warning,
 )
 from medssl_jax.run.task import Task, build
 from medssl_jax.saved.encoder import Encoder
@@ -120,8 +121,11 @@ def _warnings(config: ConfigDict, task: Task) -> list[str]:
     accumulated = accumulation_warning(task.method, task.durations)
     frozen = frozen_warning(task.method, config.init_from)
     fed = input_warning(config.init_from, task.spec["view"])
+    kept = statistics_warning(config.method, config.init_from)
     return [
-        text for text in (accumulated, frozen, fed, *task.evaluator.lacking) if text
+        text
+        for text in (accumulated, frozen, kept, fed, *task.evaluator.lacking)
+        if text
     ]
 
 

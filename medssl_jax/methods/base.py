@@ -50,6 +50,8 @@ class Method(NamedTuple):
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
     strangers: whether some of these have to be of another patient.
+    patches: whether the backbone sees patches of images only, so that its batch
+      statistics are not those of whole ones.
     modalities: names, if a batch's rows have to take turns between them.
     frozen: updates during which the optimizer leaves a part of `params` alone, by its
       name there. Its batch statistics are the method's own: see `train_from`.
@@ -72,6 +74,7 @@ class Method(NamedTuple):
     predict: Callable[..., Mapping[str, Array]] | None = None
     in_batch: str = ""
     strangers: bool = False
+    patches: bool = False
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
@@ -134,19 +137,21 @@ def train_from(
     x: PyTree,
     update: Int[Array, ""],
     keys: Key[Array, " b"] | None,
+    statistics: bool = True,
 ) -> tuple[PyTree, PyTree]:
     """Apply a network that is frozen before update `start`; return (y, batch_stats).
 
-    While it is frozen it runs as in evaluation, by its running statistics, which stay
-    as they are, and its parameters have no gradient; x has one. `keys` are what it
-    draws from in training, as `Network.apply` takes them. Name the part in
+    While it is frozen its parameters have no gradient; x has one. It runs as in
+    evaluation, by its running statistics, which stay as they are; without `statistics`
+    among what is frozen, it runs as in training, and the running ones follow. `keys`
+    are what it draws from then, as `Network.apply` takes them. Name the part in
     `Method.frozen` too: an optimizer's momentum and decay need no gradient to move it.
     """
     if start == 0:
         return network.apply(variables, x, True, keys)
     return lax.cond(
         update < start,
-        lambda: network.apply(lax.stop_gradient(variables), x, False),
+        lambda: network.apply(lax.stop_gradient(variables), x, not statistics, keys),
         lambda: network.apply(variables, x, True, keys),
     )
 

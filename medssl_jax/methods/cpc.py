@@ -164,6 +164,7 @@ def cpc(
         base.no_change,
         base.backbone_variables,
         in_batch="negatives",
+        patches=True,
         early=solved,
         verdict=verdict,
     )

@@ -145,6 +145,7 @@ def joint(
         predict if predicting else None,
         in_batch=" and ".join(taken),
         strangers=any(member.strangers for member in members.values()),
+        patches=all(member.patches for member in members.values()),
         modalities=_agreed(members, "modalities") or (),
         frozen={k: n for m in members.values() for k, n in m.frozen.items()},
         learns=_agreed(members, "learns") or (0, 0),

@@ -102,6 +102,7 @@ def classification(
         loss,
         base.no_change,
         base.backbone_variables,
+        patches=bool(seen),
         early=solved,
         verdict=verdict,
     )

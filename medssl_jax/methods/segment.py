@@ -35,6 +35,7 @@ def segment(
     over_batch: bool,
     deep_supervision: bool,
     frozen_epochs: NotNegative = 0.0,
+    frozen_statistics: bool = True,
 ) -> base.Method:
     """Build a backbone with a U-Net's decoder, trained by Dice and cross-entropy.
 
@@ -57,6 +58,7 @@ def segment(
         heavy as the next finer one, on masks of their size (nnU-Net, arXiv:1904.08128).
       frozen_epochs: so long the decoder learns alone, on a backbone whose weights and
         batch statistics stay as they are.
+      frozen_statistics: as of `supervised`.
 
     Raises:
       ConfigError: unless one of classes and regions is given; or if both weights are 0.
@@ -108,7 +110,7 @@ def segment(
         encoder = base.backbone_variables(params, aux)
         keys = views.get(base.KEYS)
         features, stats = base.train_from(
-            frozen, backbone, encoder, images, update, keys
+            frozen, backbone, encoder, images, update, keys, frozen_statistics
         )
         decoding = base.variables(params, aux["batch_stats"], "head")
         out, head_stats = head.apply(decoding, (images, features.maps), True)

@@ -28,6 +28,7 @@ def supervised(
     ordered: bool = False,
     ordinal_head: bool = False,
     frozen_epochs: NotNegative = 0.0,
+    frozen_statistics: bool = True,
     hidden_sizes: Sequence[Count] = (),
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
@@ -49,6 +50,8 @@ def supervised(
         above a grade (`label_losses.log_grades`), and not by softmax.
       frozen_epochs: so long the head learns alone, on a backbone whose weights and
         batch statistics stay as they are.
+      frozen_statistics: False, for an encoder that was trained on other images than
+        these, or on patches: its batch statistics follow while its weights are frozen.
       hidden_sizes: of layers with GELU between the features and the linear layer, as
         SB-SSL has one (arXiv:2208.13923, section 4.1).
 
@@ -98,6 +101,7 @@ def supervised(
             views["image"],
             update,
             views.get(base.KEYS),
+            frozen_statistics,
         )
         out, _ = head.apply({"params": params["head"]}, features, True)
         per_example, metrics = labels.loss(out, views["label"])

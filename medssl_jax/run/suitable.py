@@ -60,6 +60,23 @@ def frozen_warning(method: Method, init_from: str) -> str:
     )
 
 
+def statistics_warning(method: Mapping[str, Any], init_from: str) -> str:
+    """Say that a frozen encoder runs by the statistics of patches; "" where none does.
+
+    `method` is config.method.
+    """
+    keeps = method.get("frozen_epochs", 0.0) and method.get("frozen_statistics", False)
+    if not (keeps and init_from) or init_from.endswith(".safetensors"):
+        return ""
+    if not load_encoder(init_from).spec.get("provenance", {}).get("patches", False):
+        return ""
+    return (
+        f"{init_from} was trained on patches, and is frozen at first: on whole images it "
+        "runs by batch statistics that are not theirs, and its features are large. Set "
+        "config.method.frozen_statistics to False"
+    )
+
+
 def input_warning(init_from: str, view: Mapping[str, Any]) -> str:
     """Say that an encoder is given other numbers than it was trained on.
 

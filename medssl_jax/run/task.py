@@ -138,7 +138,11 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
         "view": made.views["eval"],
         "host": of_host,
         "channels": example["image"].shape[-1],
-        "provenance": {"run": config.name, "method": config.method.to_dict()},
+        "provenance": {
+            "run": config.name,
+            "method": config.method.to_dict(),
+            "patches": method.patches,
+        },
     }
     context = Context(
         method=method,

@@ -138,10 +138,10 @@ def times_w(variables, x, train, keys=None):
     return x * variables["params"], {"count": count + 1 if train else count}
 
 
-def applied(start, w, x, update):
+def applied(start, w, x, update, statistics=True):
     variables = {"params": w, "batch_stats": {"count": jnp.float32(5)}}
     network = Network(init=None, apply=times_w)
-    return base.train_from(start, network, variables, x, update, None)
+    return base.train_from(start, network, variables, x, update, None, statistics)
 
 
 def test_a_frozen_network_hands_on_the_gradient_of_its_input():
@@ -149,6 +149,28 @@ def test_a_frozen_network_hands_on_the_gradient_of_its_input():
     for update, of_w, count in ((1, 0.0, 5.0), (2, 7.0, 6.0)):
         (_, stats), gradient = jax.jit(step)(3.0, 7.0, jnp.int32(update))
         assert gradient == (of_w, 3.0) and stats["count"] == count
+
+
+def test_statistics_that_are_not_frozen_follow_from_the_first_update():
+    free = functools.partial(applied, 2, statistics=False)
+    step = jax.value_and_grad(free, (0, 1), has_aux=True)
+    for update, of_w in ((1, 0.0), (2, 7.0)):
+        (_, stats), gradient = jax.jit(step)(3.0, 7.0, jnp.int32(update))
+        assert gradient == (of_w, 3.0) and stats["count"] == 6.0
+
+
+@pytest.mark.parametrize("name", ["supervised", "segment"])
+def test_a_method_freezes_the_statistics_unless_told_not_to(name):
+    batch = tiny.batch(1)
+    for frozen in (True, False):
+        settings = {"frozen_epochs": EPOCHS, "frozen_statistics": frozen}
+        made = tiny.method(name, axis_name=None, **settings)
+        params, aux = jax.jit(made.init)(jax.random.key(0), batch)
+        views = jax.vmap(made.views)(jax.random.split(jax.random.key(1), 8), batch)
+        args = params, aux, views, jax.random.key(0), jnp.int32(0)
+        _, (new, _) = jax.jit(made.loss)(*args)
+        before, after = (x["batch_stats"]["backbone"] for x in (aux, new))
+        assert (same_bits if frozen else all_differ)(before, after)
 
 
 def test_without_freezing_there_is_nothing_to_choose():

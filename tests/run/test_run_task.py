@@ -19,7 +19,12 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.resnet import resnet
 from medssl_jax.protocols import experiment
 from medssl_jax.run.recipe import _init
-from medssl_jax.run.suitable import check_data, frozen_warning, input_warning
+from medssl_jax.run.suitable import (
+    check_data,
+    frozen_warning,
+    input_warning,
+    statistics_warning,
+)
 from medssl_jax.run.task import build
 from medssl_jax.saved.encoder import Encoder
 
@@ -202,3 +207,21 @@ def test_an_encoder_that_is_fed_otherwise_than_it_was_trained_is_told(pretrained
     assert "was trained on standardised images" in said and "add 'standardise'" in said
     said = input_warning(str(plain), {"standardise": {}})
     assert "was not trained on standardised" in said and "remove 'standardise'" in said
+
+
+def test_a_frozen_encoder_that_saw_patches_is_told(pretrained):
+    whole, known = pretrained
+    patches = str(whole.parent / "patches")
+    model = {"name": "resnet", **tiny.MODEL}
+    spec = {"model": model, "host": HOST, "view": {}, "provenance": {"patches": True}}
+    Encoder(known, spec).save(Path(patches))
+    frozen = {"frozen_epochs": 1.0, "frozen_statistics": True}
+    follows, free = (
+        frozen | {"frozen_statistics": False},
+        frozen | {"frozen_epochs": 0.0},
+    )
+    assert "config.method.frozen_statistics" in statistics_warning(frozen, patches)
+    for method in (follows, free, {"name": "simclr"}):
+        assert statistics_warning(method, patches) == ""
+    for other in (str(whole), "", "weights.safetensors"):
+        assert statistics_warning(frozen, other) == ""
