@@ -47,23 +47,27 @@ def examples(
     names = [name for name in names if name not in unchosen]
     if unlisted == "drop":
         names = [name for name in names if name in rows]
-    check_joined(labels, names, rows)
+    check_joined(labels, names, rows, "data.unlisted=drop leaves them out")
     columns = _columns(labels, [rows[name] for name in names])
     return Examples(names, read, *columns, stamp_of, label_names)
 
 
-def check_joined(path: str, names: Sequence[str], rows: Mapping[str, Any]) -> None:
+def check_joined(
+    path: str, names: Sequence[str], rows: Mapping[str, Any], instead: str = ""
+) -> None:
     """Refuse a table that has not exactly one row for each name.
+
+    `instead` is what can be done about names without one, for the error.
 
     Raises:
       DataError: naming the first few and their count.
     """
     refuse_any(path, "row(s) without a file", sorted(rows.keys() - set(names)))
     missing = [name for name in names if name not in rows]
-    refuse_any(path, "file(s) without a row", missing)
+    refuse_any(path, "file(s) without a row", missing, instead)
 
 
-def refuse_any(path: str, what: str, names: Sequence[str]) -> None:
+def refuse_any(path: str, what: str, names: Sequence[str], instead: str = "") -> None:
     """Refuse names where there must be none.
 
     Raises:
@@ -72,7 +76,8 @@ def refuse_any(path: str, what: str, names: Sequence[str]) -> None:
     if names:
         first = ", ".join(repr(name) for name in names[:3])
         more = ", ..." if len(names) > 3 else ""
-        raise DataError(path, f"{len(names)} {what}: {first}{more}")
+        todo = f"; {instead}" if instead else ""
+        raise DataError(path, f"{len(names)} {what}: {first}{more}{todo}")
 
 
 def _columns(path, rows):

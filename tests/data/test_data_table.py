@@ -137,7 +137,10 @@ def test_a_choice_that_is_none_is_named(tmp_path, only):
         ("path,label\na.npy,1\nb/c.npy,50000\n", "line 3.*50000 .*is it an id"),
         ("path,label\na.npy,100000000000000000000\n", "line 2.*is it an id"),
         ("path,label\na.npy,1\nd.npy,0\na.npy,1\n", "lines 2 and 4.*a.npy"),
-        ("path,label\na.npy,1\nb/c.npy,0\n", "1 file.*without a row.*d.npy"),
+        (
+            "path,label\na.npy,1\nb/c.npy,0\n",
+            "1 file.*without a row.*d.npy.*data.unlisted=drop",
+        ),
         ("path\nx\nq\na.npy\nb/c.npy\nd.npy\nz\ny\n", r"4 row.*'q', 'x', 'y', \.\.\."),
         ("path,lable\na.npy,1\n", "'lable'"),
         ("path;label\na.npy;1\n", "separated by commas"),
