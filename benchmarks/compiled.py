@@ -1,14 +1,13 @@
-"""A step compiled for devices that need not be here, and what its program says."""
+"""A step lowered for devices that need not be here, and what its program says."""
 
 import collections
 import math
 import re
-import time
 from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
@@ -29,10 +28,10 @@ _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.-]+) = (.+?) ([\w-]+)\((.*)$")
 
 
-def compiled_step(
+def lowered_step(
     config: ConfigDict, devices: Sequence[jax.Device], *, examples: int, channels: int
-) -> jax.stages.Compiled:
-    """Lower and compile the step that a run of `config` would take on `devices`.
+) -> jax.stages.Lowered:
+    """Lower the step that a run of `config` would take on `devices`.
 
     Epochs are of so many examples, whose images have so many channels.
     """
@@ -41,21 +40,14 @@ def compiled_step(
     durations = Durations(examples, config.batch_size, size, config.train_epochs)
     made = recipe(config, durations, fill=_with_energies)
     example = _example(config, made.method, channels)
-    mesh = jax.make_mesh(  # which orders chips as `parallel` has them
-        (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
-    )
-    state = _abstract(jax.eval_shape(made.init(example)), mesh, P())
+    on = parallel(config.parallel, devices)
+    state = _abstract(jax.eval_shape(made.init(example)), on.mesh, P())
     batch = {
         name: np.broadcast_to(x, (size, *np.shape(x))) for name, x in example.items()
     }
-    batch = _abstract(batch, mesh, P(AXIS))
-    step = make_train_step(made.method, made.tx, seed=config.seed, axis_name=AXIS)
-    began = time.monotonic()
-    lowered = parallel(config.parallel, devices).compile(step).lower(state, batch)
-    at = time.monotonic()
-    compiled = lowered.compile()
-    print(f"lowered in {at - began:.0f} s, compiled in {time.monotonic() - at:.0f} s")
-    return compiled
+    batch = _abstract(batch, on.mesh, P(AXIS))
+    step = make_train_step(made.method, made.tx, axis_name=AXIS)
+    return on.compile(step).lower(state, batch)
 
 
 def _with_energies(views):

@@ -61,9 +61,7 @@ def measure(batch_size: int) -> str:
     tx = optimizer(Durations(batch_size, batch_size, micro, 1), lambda u: 0.2, **lars)
     batch = {"image": np.random.default_rng(0).random((micro, *shape, 1), np.float32)}
     state = jax.jit(lambda key: init_state(method, tx, key, batch))(jax.random.key(0))
-    step = jax.jit(
-        make_train_step(method, tx, seed=0, axis_name=None), donate_argnums=0
-    )
+    step = jax.jit(make_train_step(method, tx, axis_name=None), donate_argnums=0)
     compiled = step.lower(state, batch).compile()
     for _ in range(batch_size // micro):
         state, metrics = compiled(state, batch)

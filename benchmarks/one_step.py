@@ -28,9 +28,7 @@ def step_of(
     tx = optimizer(run, lambda update: 1e-4, **stated)
     batch = jax.device_put(arrays)
     state = jax.jit(lambda key: init_state(method, tx, key, batch))(jax.random.key(0))
-    train = jax.jit(
-        make_train_step(method, tx, seed=0, axis_name=None), donate_argnums=0
-    )
+    train = jax.jit(make_train_step(method, tx, axis_name=None), donate_argnums=0)
 
     def step() -> float:
         nonlocal state
@@ -44,6 +42,8 @@ def views_of(method: Method, arrays: Mapping[str, np.ndarray]) -> Callable[[], N
     """Return a function that makes the views of such a step, and no more."""
     batch, count = jax.device_put(arrays), len(arrays["image"])
     make = jax.jit(
-        lambda batch: views_fed(method, batch, seed=0, step=0, global_size=count)
+        lambda batch: views_fed(
+            method, batch, key=jax.random.key(0), step=0, global_size=count
+        )
     )
     return lambda: jax.block_until_ready(make(batch))

@@ -42,9 +42,7 @@ def main(_) -> None:
             workers=config.data.workers,
         )
         on = parallel(config.parallel, jax.devices())
-        step = on.compile(
-            make_train_step(task.method, task.tx, seed=config.seed, axis_name=AXIS)
-        )
+        step = on.compile(make_train_step(task.method, task.tx, axis_name=AXIS))
         state = on.replicate(task.init())
         batch = on.shard(for_device(next(data)))
 

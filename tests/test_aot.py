@@ -10,6 +10,8 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from test_configs import load
 
+from medssl_jax.protocols import experiment
+
 _PATH = Path(__file__).parents[1] / "benchmarks/compiled.py"
 
 
@@ -39,6 +41,20 @@ def test_collectives_are_counted_with_their_bytes(compiled):
     assert largest >= 8 * 4 * 5 * 2 and ("all-gather" in said or "fusion" in said)
 
 
+@pytest.mark.parametrize("name", ["byol3d", "swav", "finetune"])
+def test_runs_of_other_seeds_and_rates_share_one_program(compiled, name):
+    def program(**changes):
+        config = experiment.vary(load(name, "demo"), changes)
+        devices = jax.devices()[:1]
+        return compiled.lowered_step(config, devices, examples=64, channels=1).as_text()
+
+    rates = load(name, "demo").schedule.to_dict()
+    half = {
+        f"schedule.{k}": rates[k] / 2 for k in ("peak", "start", "end") if k in rates
+    }
+    assert program() == program(**{"seed": 7, **half})
+
+
 @pytest.mark.slow
 def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
     compiled, monkeypatch
@@ -53,7 +69,8 @@ def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
     config.batch_size = config.micro_batch_size = 8
     config.running.precision = "bfloat16"
     described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
-    program = compiled.compiled_step(config, described.devices, examples=64, channels=1)
+    lowered = compiled.lowered_step(config, described.devices, examples=64, channels=1)
+    program = lowered.compile()
     assert compiled.collectives(program.as_text())["all-reduce"][0] > 0
     assert program.memory_analysis().argument_size_in_bytes > 0
     assert compiled.movers(program.as_text())[0][0] > 0

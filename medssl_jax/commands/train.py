@@ -121,7 +121,7 @@ def _warnings(config: ConfigDict, task: Task) -> list[str]:
     accumulated = accumulation_warning(task.method, task.durations)
     frozen = frozen_warning(task.method, config.init_from)
     fed = input_warning(config.init_from, task.spec["view"])
-    kept = statistics_warning(config.method, config.init_from)
+    kept = statistics_warning(config.method.to_dict(), config.init_from)
     return [
         text
         for text in (accumulated, frozen, kept, fed, *task.evaluator.lacking)
@@ -141,9 +141,7 @@ def _train(
     durations = this.task.durations
     every = durations.to_steps(this.config.checkpoint.every_epochs)
     step_once = this.on.compile(
-        make_train_step(
-            this.task.method, this.task.tx, seed=this.config.seed, axis_name=AXIS
-        )
+        make_train_step(this.task.method, this.task.tx, axis_name=AXIS)
     )
     state = this.on.from_global(state)
     if first < durations.steps:
@@ -233,17 +231,17 @@ def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
     shown = {name: array[:_SHOWN] for name, array in for_device(batch).items()}
 
     @jax.jit
-    def make(arrays):
+    def make(arrays, key):
         return views_fed(
             this.task.method,
             arrays,
-            seed=this.config.seed,
+            key=key,
             step=0,
             global_size=this.config.micro_batch_size,
         )
 
     ndim, views = shown["image"].ndim, {}
-    for name, view in make(shown).items():
+    for name, view in make(shown, jax.random.key(this.config.seed)).items():
         if view.ndim == ndim or name == "mask":  # of classes: without channels
             views[name] = np.asarray(view)
         if view.ndim > ndim:  # several of one kind, crops or patches: the first of them

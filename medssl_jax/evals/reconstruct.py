@@ -37,9 +37,9 @@ def reconstruct(context: Context, *, examples: Count) -> Evaluator:
     source = context.sources[role]
 
     @jax.jit
-    def of_batch(params, aux, batch):
+    def of_batch(params, aux, batch, key):
         views = views_fed(
-            method, batch, seed=context.seed, step=0, global_size=context.batch_size
+            method, batch, key=key, step=0, global_size=context.batch_size
         )
         return method.reconstruct(params, aux, views)
 
@@ -50,7 +50,7 @@ def reconstruct(context: Context, *, examples: Count) -> Evaluator:
         parts = []
         for batch in eval_batches(Subset(source, places), context.draw, size=size):
             known = {"patient": np.zeros(size, np.uint32), **for_device(batch)}
-            made = of_batch(params, aux, known)
+            made = of_batch(params, aux, known, jax.random.key(context.seed))
             parts.append(
                 {k: np.asarray(v)[: len(batch["index"])] for k, v in made.items()}
             )

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -14,6 +15,16 @@ from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import NotNegative, Share
 
 Schedule = Callable[..., Float[Array, ""] | float]
+
+
+class LearningRate(NamedTuple):
+    """A schedule over optimizer updates, and its factors: `peak` times `over`."""
+
+    peak: float
+    over: Schedule
+
+    def __call__(self, update):
+        return self.peak * self.over(update)
 
 
 def byol_tau(base: float, updates: int) -> Schedule:
@@ -64,7 +75,7 @@ def schedule(
     peak: NotNegative,
     scaling: str = "none",
     **settings,
-) -> Schedule:
+) -> LearningRate:
     """Build the learning-rate schedule `name` over optimizer updates.
 
     `scaling` is what `peak`, `start` and `end` are multiplied by: 1 ("none"),
@@ -95,9 +106,11 @@ def schedule(
     rates = {"peak": peak} | {
         field: settings.pop(field) for field in ("start", "end") if field in settings
     }
-    rates = {field: rate * factors[scaling] for field, rate in rates.items()}
+    unit = peak if peak > 0 else 1.0
+    rates = {field: rate / unit for field, rate in rates.items()}
     make = functools.partial(known[name], durations)
-    return resolve.call("schedule", make, rates | settings, part=name)
+    over = resolve.call("schedule", make, rates | settings, part=name)
+    return LearningRate(unit * factors[scaling], over)
 
 
 def _cosine(

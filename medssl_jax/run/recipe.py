@@ -29,6 +29,7 @@ class Recipe(NamedTuple):
     """What a step is made of.
 
     views: of each name, as they were filled.
+    tx: at a learning rate whose peak is 1; the state has the peak.
     scheduled: what changes over updates, by its name in the log: "lr" and, where it is
       a schedule, "weight_decay".
     init: example -> () -> the first state, on this process's first device; the same
@@ -58,7 +59,7 @@ def recipe(
         functools.partial(schedules.schedule, durations),
         config.schedule.to_dict(),
     )
-    make_optimizer = functools.partial(optim.optimizer, durations, learning_rate)
+    make_optimizer = functools.partial(optim.optimizer, durations, learning_rate.over)
     stated = config.optimizer.to_dict()
     resolve.call("optimizer", make_optimizer, stated)
     views = fill(config.views.to_dict())
@@ -79,7 +80,9 @@ def recipe(
         method=method,
         tx=tx,
         scheduled={"lr": learning_rate} | _scheduled_decay(config, durations),
-        init=functools.partial(_init, config, make_method, backbone, tx),
+        init=functools.partial(
+            _init, config, make_method, backbone, tx, learning_rate.peak
+        ),
     )
 
 
@@ -124,8 +127,8 @@ def _view(name: str, ops: Mapping[str, Any]) -> View:
         raise ConfigError(f"config.views.{name}: {error}") from None
 
 
-def _init(config, make_method, backbone, tx, example):
-    """Return () -> state; pretrained variables are an argument, not a constant."""
+def _init(config, make_method, backbone, tx, rate, example):
+    """Return () -> state; what runs of a protocol differ in is no constant of it."""
     given = None
     if config.init_from:
         model, shape = config.model.to_dict(), example["image"].shape
@@ -134,12 +137,12 @@ def _init(config, make_method, backbone, tx, example):
     batch = {name: np.asarray(array)[None] for name, array in batch.items()}
 
     @jax.jit
-    def make(key, given):
+    def make(key, given, rate):
         start = backbone if given is None else starting_from(backbone, given)
         arrays = {name: jnp.asarray(array) for name, array in batch.items()}
-        return init_state(make_method(start), tx, key, arrays)
+        return init_state(make_method(start), tx, key, arrays, rate)
 
-    return lambda: make(jax.random.key(config.seed), given)
+    return lambda: make(jax.random.key(config.seed), given, rate)
 
 
 def _dtype(precision: str) -> DTypeLike:

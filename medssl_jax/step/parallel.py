@@ -20,6 +20,7 @@ AXIS = "data"
 class Parallel(NamedTuple):
     """How one step, written for one device, runs on all of them.
 
+    mesh: the devices, along AXIS.
     compile: step -> compiled (state, batch) -> (state, metrics); donates the state.
     replicate: state of this process -> the same on every device.
     shard: this process's rows of a batch -> spread over its devices.
@@ -27,6 +28,7 @@ class Parallel(NamedTuple):
       hold it, and back.
     """
 
+    mesh: Mesh
     compile: Callable[[Step], Step]
     replicate: Callable[[PyTree], PyTree]
     shard: Callable[[dict[str, np.ndarray]], dict[str, Any]]
@@ -104,7 +106,7 @@ def _shard_map(mesh: Mesh) -> Parallel:
             for name, array in batch.items()
         }
 
-    return Parallel(compile, replicate, shard, _identity, _identity)
+    return Parallel(mesh, compile, replicate, shard, _identity, _identity)
 
 
 def _pmap(mesh: Mesh) -> Parallel:
@@ -132,7 +134,7 @@ def _pmap(mesh: Mesh) -> Parallel:
     def from_global(state):
         return multihost_utils.global_array_to_host_local_array(state, mesh, P())
 
-    return Parallel(compile, _identity, shard, to_global, from_global)
+    return Parallel(mesh, compile, _identity, shard, to_global, from_global)
 
 
 def _identity(state):

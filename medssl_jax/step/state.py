@@ -18,6 +18,9 @@ class TrainState:
     """All that a run needs to go on, to the bit.
 
     step: micro-batches consumed: seeds randomness, never drives a schedule.
+    key: uint32 (2,), the run's: all that a micro-batch draws comes from it and `step`.
+    rate: what the optimizer's moves are multiplied by. Like `key` it is here, and no
+      constant of the step: runs that differ in both alone share one program.
     params: what the optimizer trains.
     aux: what it does not: batch statistics, target, queue.
     opt_state: of `optax.MultiSteps`; its `gradient_step` counts updates and drives
@@ -25,6 +28,8 @@ class TrainState:
     """
 
     step: Any  # not ArrayLike: Orbax makes trees of this structure with its own leaves
+    key: Any
+    rate: Any
     params: Params
     aux: Aux
     opt_state: Any
@@ -36,15 +41,26 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
 def init_state(
-    method: Method, tx: optax.MultiSteps, key: PRNGKeyArray, batch: Batch
+    method: Method,
+    tx: optax.MultiSteps,
+    key: PRNGKeyArray,
+    batch: Batch,
+    rate: float | Float[Array, ""] = 1.0,
 ) -> TrainState:
     """Make the first state; jit it, so that no two leaves share a buffer."""
     params, aux = method.init(key, _images_to_unit(batch))
-    return TrainState(jnp.zeros((), jnp.int32), params, aux, tx.init(params))
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        jax.random.key_data(key),
+        jnp.float32(rate),
+        params,
+        aux,
+        tx.init(params),
+    )
 
 
 def make_train_step(
-    method: Method, tx: optax.MultiSteps, *, seed: int, axis_name: str | None
+    method: Method, tx: optax.MultiSteps, *, axis_name: str | None
 ) -> Step:
     """Build the step over one micro-batch, written for one device of `axis_name`.
 
@@ -53,7 +69,8 @@ def make_train_step(
     """
 
     def step(state, batch):
-        view_key, loss_key, network_key = _step_keys(seed, state.step)
+        key = jax.random.wrap_key_data(state.key)
+        view_key, loss_key, network_key = _step_keys(key, state.step)
         view_keys, network_keys = (
             _local_keys(key, len(batch["image"]), axis_name)
             for key in (view_key, network_key)
@@ -66,6 +83,7 @@ def make_train_step(
         )(state.params, state.aux, views, loss_key, update)
         gradient = _mean(gradient, axis_name)
         updates, opt_state = tx.update(gradient, state.opt_state, state.params)
+        updates = optax.tree.scale(state.rate, updates)
         params = optax.apply_updates(state.params, updates)
 
         skipped = opt_state.skip_state["should_skip"]
@@ -87,16 +105,19 @@ def make_train_step(
         }
         metrics = _mean(metrics, axis_name)
         metrics |= {"skipped": skipped, "update": opt_state.gradient_step}
-        return TrainState(state.step + 1, params, aux, opt_state), metrics
+        state = state.replace(
+            step=state.step + 1, params=params, aux=aux, opt_state=opt_state
+        )
+        return state, metrics
 
     return step
 
 
 def views_fed(
-    method: Method, batch: Batch, *, seed: int, step: int, global_size: int
+    method: Method, batch: Batch, *, key: PRNGKeyArray, step: int, global_size: int
 ) -> Batch:
     """Return the views that the step makes of the first examples of a global batch."""
-    view_key, *_ = _step_keys(seed, step)
+    view_key, *_ = _step_keys(key, step)
     keys = jax.random.split(view_key, global_size)[: len(batch["image"])]
     return _views(method, keys, batch)
 
@@ -110,8 +131,8 @@ def to_unit(
     return image.astype(jnp.float32)
 
 
-def _step_keys(seed, step):
-    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+def _step_keys(key, step):
+    return jax.random.split(jax.random.fold_in(key, step), 3)
 
 
 def _views(method, keys, batch):

@@ -38,7 +38,7 @@ def run(devices=1, frozen_epochs=EPOCHS):
         frozen=made.frozen,
     )
     on = parallel("shard_map", jax.devices()[:devices])
-    step = on.compile(make_train_step(made, tx, seed=3, axis_name=AXIS))
+    step = on.compile(make_train_step(made, tx, axis_name=AXIS))
     init = jax.jit(functools.partial(init_state, made, tx))
 
     def moved(state, seed):

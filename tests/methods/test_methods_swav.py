@@ -312,7 +312,7 @@ def trained(count, devices=1, **changed):
         frozen=made.frozen,
     )
     on = parallel("shard_map", jax.devices()[:devices])
-    step = on.compile(make_train_step(made, tx, seed=3, axis_name=AXIS))
+    step = on.compile(make_train_step(made, tx, axis_name=AXIS))
     make = jax.jit(functools.partial(init_state, made, tx))
     state = on.replicate(make(jax.random.key(0), batch()))
     states = [jax.device_get(state)]

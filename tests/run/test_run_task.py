@@ -62,9 +62,12 @@ def started(name, init_from, seed=0):
         lambda network: made(backbone=network),
         backbone(),
         tiny.optimizer(),
+        0.5,
         example,
     )
-    return made(backbone=backbone()), jax.device_get(init())
+    state = jax.device_get(init())
+    assert state.rate == 0.5
+    return made(backbone=backbone()), state
 
 
 def equal(one, other):

@@ -17,7 +17,7 @@ def first_step(name):
     """Take the step over the first micro-batch."""
     method, tx = tiny.method(name), tiny.optimizer()
     on = parallel("shard_map", jax.devices()[:1])
-    run = on.compile(make_train_step(method, tx, seed=3, axis_name=AXIS))
+    run = on.compile(make_train_step(method, tx, axis_name=AXIS))
     run(on.replicate(tiny.state(name)), on.shard(tiny.batch(1)))
 
 

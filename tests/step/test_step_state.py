@@ -44,7 +44,6 @@ def compiled(name, kind="shard_map", devices=1):
     step = make_train_step(
         tiny.method(name, drop_path=DROP_PATH),
         tiny.optimizer(ACCUMULATION),
-        seed=3,
         axis_name=AXIS,
     )
     on = parallel(kind, jax.devices()[:devices])
@@ -76,7 +75,7 @@ def assert_trees_equal(actual, expected, **tolerance):
 
 def fed(method, batch, step):
     """Return what the step makes of a micro-batch, by the rule that is written down."""
-    key = jax.random.fold_in(jax.random.key(3), step)
+    key = jax.random.fold_in(jax.random.key(0), step)
     view_key, _, network_key = jax.random.split(key, 3)
     views = jax.vmap(method.views)(jax.random.split(view_key, 8), batch)
     return {**views, KEYS: jax.random.split(network_key, 8)}
@@ -132,6 +131,21 @@ def test_params_move_on_the_last_micro_batch_of_an_update(name):
         for a, b in itertools.pairwise(states)
     ]
     assert moved == [False, False, True] * 2
+
+
+def test_an_update_is_as_long_as_the_rate_says():
+    batches = [tiny.batch(seed) for seed in range(ACCUMULATION)]
+    start = jax.device_get(tiny.state("supervised", ACCUMULATION))
+    whole, half = (
+        train("supervised", batches, start.replace(rate=np.float32(rate)))[0][-1]
+        for rate in (1.0, 0.5)
+    )
+    moves = [
+        jax.tree.map(lambda new, old: new - old, end.params, start.params)
+        for end in (whole, half)
+    ]
+    doubled = jax.tree.map(lambda move: 2 * move, moves[1])
+    assert_trees_equal(doubled, moves[0], rtol=1e-3, atol=1e-6)
 
 
 def test_target_moves_only_when_the_optimizer_does():
@@ -214,7 +228,7 @@ def test_the_views_that_are_shown_are_those_that_are_fed():
 
     @jax.jit
     def loss():
-        given = {"seed": 3, "step": 5, "global_size": 8}
+        given = {"key": jax.random.key(0), "step": 5, "global_size": 8}
         shown = views_fed(method, batch, **given)
         views = {**fed(method, batch, step=5), **shown}
         return method.loss(params, aux, views, None, jnp.int32(0))[0]
@@ -266,7 +280,11 @@ def test_a_partner_is_cast_as_the_image_and_the_second_view_is_made_of_it():
     batch = tiny.batch(0)
     pixels = np.random.default_rng(4).integers(0, 256, batch["image"].shape, np.uint8)
     method = tiny.method("simclr")
-    fed = jax.jit(functools.partial(views_fed, method, seed=3, step=5, global_size=8))
+    fed = jax.jit(
+        functools.partial(
+            views_fed, method, key=jax.random.key(0), step=5, global_size=8
+        )
+    )
     alone, paired = fed(batch), fed({**batch, "partner": pixels})
     of_partner = fed({"image": np.float32(pixels) / 255})
     close = functools.partial(np.testing.assert_allclose, atol=1e-6)
