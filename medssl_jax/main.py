@@ -32,6 +32,7 @@ def main(_) -> None:
     for chatty in ("absl", "jax", "asyncio"):  # Orbax logs what it raises anyway
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     threading.excepthook = _in_a_thread
+    memory.keep_freed()
     try:
         _run()
         return

@@ -80,10 +80,12 @@ def of_backbone(state):
 
 
 def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
-    pretrained, tmp_path
+    pretrained, tmp_path, capsys
 ):
     variant, run = pretrained
     train.run(downstream(variant, run), tmp_path)
+    warned = "was trained on patches" in capsys.readouterr().err
+    assert warned == (variant not in ("rotation", "exemplar"))
     known = load_file(run / "encoder/weights.safetensors")
     frozen, thawed = (tiny_run.checkpoint(tmp_path, step)[0] for step in (2, 4))
     at_first, at_last = of_backbone(frozen), of_backbone(thawed)
