@@ -4,6 +4,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from medssl_jax.run.memory import keep_freed
+
+keep_freed()  # as main does, and before there are threads
+
 Seconds = Sequence[float]  # of each round
 
 
