@@ -73,7 +73,11 @@ def segment(
         )
     frozen = durations.to_updates(frozen_epochs)
     head = decoder(
-        outputs=target.outputs, deep=deep_supervision, dtype=dtype, axis_name=axis_name
+        outputs=target.outputs,
+        deep=deep_supervision,
+        dtype=dtype,
+        axis_name=axis_name,
+        recompute=backbone.recompute,
     )
 
     def one_view(key, example):

@@ -31,7 +31,7 @@ def pooled(backbone: Network) -> Network:
         features, stats = backbone.apply(variables, x, train, keys)
         return features.pooled, stats
 
-    return Network(backbone.init, apply)
+    return backbone._replace(apply=apply)
 
 
 def check_halvings(

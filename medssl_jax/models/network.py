@@ -21,10 +21,13 @@ class Network(NamedTuple):
       statistics of its own, and what is returned is the mean. `keys` (b,), one of each
       example, are all that training draws from, so that any number of devices draws
       the same; they are unused in evaluation, and by networks that draw nothing
+    recompute: whether it keeps its products alone for the gradient; a head on it that
+      is as large should do the same
     """
 
     init: Callable
     apply: Callable
+    recompute: bool = False
 
 
 def pure(module: nn.Module, *, draws: bool = False) -> Network:
@@ -52,7 +55,7 @@ def pure(module: nn.Module, *, draws: bool = False) -> Network:
         )
         return y, {"batch_stats": {}, **state}["batch_stats"]
 
-    return Network(init, apply)
+    return Network(init, apply, getattr(module, "recompute", False))
 
 
 def starting_from(network: Network, variables: PyTree) -> Network:
@@ -62,4 +65,4 @@ def starting_from(network: Network, variables: PyTree) -> Network:
         del key, x
         return variables
 
-    return Network(init, network.apply)
+    return network._replace(init=init)

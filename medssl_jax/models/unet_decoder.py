@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from medssl_jax.models.conv import convolve
 from medssl_jax.models.initializers import he_normal_fan_out, lecun_normal
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.recompute import keep, recomputed
 from medssl_jax.models.unet import Level
 
 Maps = tuple[Float[Array, "b *_"], ...]
@@ -22,6 +23,7 @@ def decoder(
     deep: bool = False,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    recompute: bool = False,
 ) -> Network:
     """Map (image (b, *s, c), a backbone's maps) to logits (b, *s, outputs), float32.
 
@@ -39,10 +41,11 @@ def decoder(
         tuple, finest first.
       dtype: of the computation; parameters, statistics and logits are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      recompute: keep of a size only what comes in and its products' results.
 
     Source: arXiv:1606.06650; on other backbones, ours.
     """
-    return pure(_Decoder(outputs, deep, dtype, axis_name))
+    return pure(_Decoder(outputs, deep, dtype, axis_name, recompute))
 
 
 class _Decoder(nn.Module):
@@ -50,21 +53,22 @@ class _Decoder(nn.Module):
     deep: bool
     dtype: DTypeLike
     axis_name: str | None
+    recompute: bool
 
     @nn.compact
     def __call__(
         self, inputs: tuple[Float[Array, "b *s c"], Maps], train: int
     ) -> Float[Array, "b *s k"] | tuple[Float[Array, "b *_"], ...]:
         image, maps = inputs
+        finer = _Decoder._finer
+        if self.recompute:
+            finer = recomputed(finer, static_argnums=(3, 4, 5))
         x, logits = maps[-1].astype(self.dtype), []
         for i, skip in enumerate(reversed(maps[:-1])):
-            x = _Up(skip.shape[1:], self.dtype, name=f"up{i}")(x)
-            x = jnp.concatenate([skip.astype(self.dtype), x], axis=-1)
-            x = self._level(skip.shape[-1], f"level{i}")(x, train)
+            x = finer(self, x, skip, skip.shape[1:], train, ("up", "level", i))
             logits.append(x)
         for i, shape in enumerate(_larger(x.shape[1:], image.shape[1:-1])):
-            x = _Up(shape, self.dtype, name=f"above{i}")(x)
-            x = self._level(shape[-1], f"above_level{i}")(x, train)
+            x = finer(self, x, None, shape, train, ("above", "above_level", i))
             logits.append(x)
         finest = [*reversed(logits or [x])] if self.deep else [x]
         out = tuple(
@@ -73,8 +77,13 @@ class _Decoder(nn.Module):
         )
         return out if self.deep else out[0]
 
-    def _level(self, features, name):
-        return Level(features, self.dtype, self.axis_name, name=name)
+    def _finer(self, x, skip, shape, train, names):
+        up, level, i = names
+        x = _Up(shape, self.dtype, name=f"{up}{i}")(x)
+        if skip is not None:
+            x = jnp.concatenate([skip.astype(self.dtype), x], axis=-1)
+        parts = (shape[-1], self.dtype, self.axis_name)
+        return Level(*parts, name=f"{level}{i}")(x, train)
 
 
 class _Up(nn.Module):
@@ -99,7 +108,7 @@ class _Up(nn.Module):
             jnp.moveaxis(kernel, -2, 0).reshape(channels, -1).astype(self.dtype),
             (((x.ndim - 1,), (0,)), ((), ())),
         )
-        y = y.reshape(batch, *coarse, *strides, features)
+        y = keep(y).reshape(batch, *coarse, *strides, features)
         n = len(coarse)  # each axis of voxels, then that of the places within them
         pairs = [axis for i in range(1, n + 1) for axis in (i, n + i)]
         y = jnp.transpose(y, (0, *pairs, 2 * n + 1))

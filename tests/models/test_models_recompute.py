@@ -9,8 +9,11 @@ import pytest
 from jax._src.ad_checkpoint import saved_residuals
 
 from medssl_jax.models.densenet import densenet
+from medssl_jax.models.features import pooled
+from medssl_jax.models.network import Network, starting_from
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.unet import unet
+from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.models.vit import vit
 
 BACKBONES = {
@@ -39,6 +42,38 @@ BACKBONES = {
         drop_path=0.5,
     ),
 }
+
+
+def segmenting(recompute, dtype=jnp.float32, **settings):
+    """Return a network that ends in a decoder, with nothing kept before it."""
+    encoder = unet(dtype=dtype, recompute=True, **settings)
+    head = decoder(outputs=2, dtype=dtype, recompute=recompute)
+
+    def init(key, x):
+        known = encoder.init(key, x)
+        features, _ = encoder.apply(known, x, False)
+        made = head.init(key, (x, features.maps))
+        of_encoder = jax.tree.map(jax.lax.stop_gradient, known)
+        return {**made, "encoder": of_encoder}
+
+    def apply(variables, x, train, keys=None):
+        features, _ = encoder.apply(variables["encoder"], x, True)
+        maps = jax.lax.stop_gradient(features.maps)
+        known = {k: variables[k] for k in ("params", "batch_stats")}
+        y, stats = head.apply(known, (x, maps), train)
+        return features._replace(maps=(y,)), stats
+
+    return Network(init, apply, recompute)
+
+
+BACKBONES["decoder"] = functools.partial(segmenting, ndim=2, width=4, levels=2)
+
+
+def test_a_head_knows_what_its_backbone_keeps():
+    for recompute in (False, True):
+        network = BACKBONES["unet"](recompute=recompute)
+        assert network.recompute == pooled(network).recompute == recompute
+        assert starting_from(network, {}).recompute == recompute
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -75,6 +110,7 @@ MOST = {
     "densenet121": (64.0, 21.0),
     "unet": (60.0, 37.0),
     "vit_s": (68.0, 25.0),
+    "decoder": (79.0, 60.0),
 }
 PUBLISHED = {
     "r3d18": (
@@ -119,6 +155,7 @@ PUBLISHED = {
         ),
         (256, 256),
     ),
+    "decoder": (functools.partial(segmenting, ndim=3, width=16, levels=5), (64,) * 3),
 }
 
 
