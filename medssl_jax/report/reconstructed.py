@@ -6,14 +6,17 @@ from medssl_jax.report import figures
 from medssl_jax.report.blocks import Gallery, Picture, Section
 from medssl_jax.report.run import Run
 
-_PANELS = ("image", "hidden", "corrupted", "reconstruction")
+_PANELS = ("image", "hidden", "corrupted", "reconstruction", "completed")
 
 
 def reconstructed(run: Run) -> Section | None:
     """Show images, what was hidden of them, what the network saw and what it made."""
     if run.reconstructions is None:
         return None
-    arrays = run.reconstructions
+    arrays = dict(run.reconstructions)
+    arrays["completed"] = np.where(
+        arrays["hidden"][..., None], arrays["reconstruction"], arrays["image"]
+    )
     low, high = np.percentile(arrays["image"], [0.5, 99.5])
     panels = {}
     for name in _PANELS:
@@ -28,7 +31,8 @@ def reconstructed(run: Run) -> Section | None:
         figures.uri(figures.views(panels, width=7.0), kind="png"),
         f"{count} images with what was hidden, corrupted and made up of each.",
         "White was hidden. The network sees the corrupted image, and the reconstruction "
-        "is all that it makes of it, what was not hidden too, which costs it nothing.",
+        "is all that it makes of it, what was not hidden too, which costs it nothing; "
+        "completed is the image with what was made up in the place of what was hidden.",
     )
     return Section("Reconstructions", [Gallery([picture], least_rem=32)])
 
