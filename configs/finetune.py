@@ -92,7 +92,13 @@ def published(variant: str) -> ConfigDict:
         width=64,
         stem="imagenet",
     )
-    config.optimizer = dict(name="sgd", momentum=0.9, nesterov=False, weight_decay=0.0)
+    config.optimizer = dict(
+        name="sgd",
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=0.0,
+        backbone_rate=1.0,  # what its learning rate is multiplied by
+    )
     config.schedule = dict(name="cosine", peak=10**-1.5, warmup_epochs=0.0)
     config.views = views(size=(224, 224), least=0.5)
     config.data = settings.training(
@@ -138,7 +144,7 @@ def aptos(config: ConfigDict) -> None:
     config.data.update(shape=(224, 224), resize=(224, 224), cache="cache")
     config.data.update(window="percentiles", percentiles=(0.0, 100.0))  # as proxy's
     config.views = views(size=(224, 224), least=0.7)
-    config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
+    config.optimizer = dict(name="adam", b1=0.9, b2=0.999, backbone_rate=1.0)
     config.schedule.peak = 1e-4
     config.batch_size = config.micro_batch_size = 32
     config.train_epochs = 50.0

@@ -62,7 +62,7 @@ def published(variant: str) -> ConfigDict:
     config.model = dict(
         name="resnet", ndim=3, layers=(2, 2, 2, 2), block="basic", width=64, stem="r3d"
     )
-    config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
+    config.optimizer = dict(name="adam", b1=0.9, b2=0.999, backbone_rate=1.0)
     config.schedule = dict(name="multistep", peak=1e-4, factor=0.1, at=(0.6, 0.8))
     crop = dict(centre_crop=dict(size=(224, 224)), standardise=dict())
     config.views = dict(first=crop, eval=crop)  # the paper names no augmentation

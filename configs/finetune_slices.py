@@ -56,6 +56,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
         frozen_statistics=True,
         hidden_sizes=(of["width"],),
     )
+    config.optimizer.backbone_rate = 1.0
     config.evaluation = (
         ConfigDict(dict(name="classify")),
         ConfigDict(dict(name="attention", block=of["depth"] - 2, examples=4)),

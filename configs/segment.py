@@ -83,7 +83,9 @@ def published(variant: str) -> ConfigDict:
         frozen_statistics=True,
     )
     config.model = dict(name="unet", ndim=3, width=16, levels=5)
-    config.optimizer = dict(name="adam", b1=0.9, b2=0.999, clip_norm=1.0)
+    config.optimizer = dict(
+        name="adam", b1=0.9, b2=0.999, clip_norm=1.0, backbone_rate=1.0
+    )
     config.schedule = dict(name="cosine", peak=1e-3, warmup_epochs=0.0)
     config.views = dict(first=dict(), eval=dict())  # the paper names no augmentation
     config.data = settings.training(

@@ -171,6 +171,7 @@ def optimizer(
     name: str,
     frozen: Mapping[str, int] | None = None,
     clip_norm: NotNegative | None = None,
+    backbone_rate: NotNegative = 1.0,
     **settings,
 ) -> optax.MultiSteps:
     """Build the optimizer `name` with accumulation over micro-batches.
@@ -186,6 +187,8 @@ def optimizer(
       frozen: updates for which a part of the parameters is left alone (`frozen_until`).
       clip_norm: the length to which a longer mean gradient is cut, over all parts that
         move at that update; 0 and None leave it.
+      backbone_rate: what the learning rate of the backbone is multiplied by: less than 1
+        keeps a pretrained one nearer to where it began than a new head.
       settings: of the optimizer, `weight_decay` as in the config: a number, or a
         mapping that `schedules.weight_decay` takes.
 
@@ -219,11 +222,22 @@ def optimizer(
     if clip_norm:
         # what does not move must not shorten what does
         tx = optax.chain(only_moving(frozen), optax.clip_by_global_norm(clip_norm), tx)
+    if backbone_rate != 1:
+        tx = optax.chain(tx, _times(backbone_rate, "backbone"))
     return optax.MultiSteps(
         tx,
         every_k_schedule=durations.accumulation,
         should_skip_update_fn=optax.skip_not_finite,
     )
+
+
+def _times(factor: float, part: str) -> optax.GradientTransformation:
+    """Multiply the moves of one part of the parameters."""
+
+    def is_part(params):
+        return {name: name == part for name in params}
+
+    return optax.masked(optax.scale(factor), is_part)
 
 
 def _ahead(setting, updates: int):

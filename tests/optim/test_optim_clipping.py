@@ -115,6 +115,16 @@ def test_every_optimizer_gets_the_clipped_gradient(settings):
     assert np.abs(np.subtract(*kernels)).max() > 1e-4
 
 
+def test_a_backbone_moves_at_a_rate_of_its_own():
+    micro = gradients((3.0, 4.0))
+    usual, slow = (
+        moves(optimizer(accumulation=1, clip_norm=1.0, backbone_rate=rate), micro)[0]
+        for rate in (1.0, 0.1)
+    )
+    assert_close(slow["head"], usual["head"])
+    assert_close(slow["backbone"], jax.tree.map(lambda m: 0.1 * m, usual["backbone"]))
+
+
 @pytest.mark.parametrize("norm", [None, 0, 0.0])
 def test_without_clipping_the_state_is_as_it_was_before_there_was_any(norm):
     params = {"w": jnp.ones((2, 2))}
