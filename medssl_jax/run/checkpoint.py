@@ -121,7 +121,8 @@ class Checkpoints:
 
         Raises:
           ConfigError: if the run was started with another config.
-          UserError: if there are checkpoints and all are damaged.
+          UserError: if there are checkpoints and all are damaged, or of a version whose
+            state has other parts.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
@@ -138,6 +139,12 @@ class Checkpoints:
                 continue
             self._forget_after(step)
             return Restored(step, restored, self._progress(step))
+        if steps and not any(self._has_parts_of(step, state) for step in steps):
+            raise UserError(
+                f"the checkpoints in {self._folder} are of another version of "
+                "medssl_jax, whose state has other parts; go on with that version, or "
+                "choose another --workdir"
+            )
         if steps:
             raise UserError(
                 f"every checkpoint in {self._folder} is damaged; choose another "
@@ -186,6 +193,21 @@ class Checkpoints:
         if checksums != found["checksums"]:
             raise ValueError("it does not have the checksums that it was saved with")
         return found["state"]
+
+    def _has_parts_of(self, step: int, state: PyTree) -> bool:
+        """Say whether a checkpoint has checksums of what a state consists of.
+
+        Damaged ones, of which nobody knows, count as if they had.
+        """
+        items = _items(checksums=ocp.args.JsonRestore())
+        try:
+            saved = self._manager.restore(step, args=items)["checksums"]
+        except Exception:  # noqa: BLE001  damage has many faces
+            return True
+        paths = jax.tree_util.tree_leaves_with_path(state)
+        return saved.keys() - {_POSITION} == {
+            jax.tree_util.keystr(path) for path, _ in paths
+        }
 
     def _progress(self, step: int) -> Mapping[str, Any]:
         if not (self._folder / str(step) / "progress").exists():

@@ -118,6 +118,18 @@ def test_a_flipped_bit_of_the_data_position_is_seen(tmp_path, caplog):
     assert next(examples) == [next(expected) for _ in range(3)][2]
 
 
+def test_checkpoints_of_a_state_with_other_parts_are_of_another_version(tmp_path):
+    save(tmp_path, 2, 4)
+    more = {**state(0), "key": np.uint32([0, 3])}
+    with pytest.raises(UserError, match="of another version of medssl_jax"):
+        open_in(tmp_path).restore_newest(more, data())
+    for step in (2, 4):
+        path = arrays_file(tmp_path, step)
+        path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(UserError, match="is damaged"):
+        open_in(tmp_path).restore_newest(state(0), data())
+
+
 def test_a_damaged_checkpoint_makes_room_for_a_new_one(tmp_path):
     save(tmp_path, 2, 4)
     path = arrays_file(tmp_path, 4)
