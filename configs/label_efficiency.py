@@ -17,8 +17,8 @@ goes on.
 A pretrained and a random network want different learning rates. Of config.rates each
 initialisation has, with each share of the labels, the one with the lowest validation
 loss in a run of a seed of its own; the grid is the same for all. () leaves the
-experiment's own. An encoder is frozen for experiment.method.frozen_epochs; random
-weights never are.
+experiment's own. An encoder is frozen for experiment.method.frozen_epochs, and learns at
+experiment.optimizer.backbone_rate of the rate; random weights never do.
 
 The question of Taleb et al. 2020, on volumes in the decathlon's layout, with encoders
 of configs/proxy.py:TASK:msd and configs/pretrain_unet.py:byol_msd, which hold out what is

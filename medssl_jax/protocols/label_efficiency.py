@@ -141,10 +141,13 @@ def _changes(plan: _Plan, place: Place) -> dict[str, Any]:
         "init_from": init_from,
         "data.label_fraction": float(place.fraction),
     }
-    if not init_from and "frozen_epochs" in plan.experiment.method:
-        # Random weights have nothing that a new head could spoil: frozen, they would
-        # only learn in fewer updates than the others.
-        changes["method.frozen_epochs"] = 0.0
+    if not init_from:
+        # Random weights have nothing that a new head could spoil: held back, they would
+        # only learn less than the others.
+        free = {("method", "frozen_epochs"): 0.0, ("optimizer", "backbone_rate"): 1.0}
+        for (part, field), value in free.items():
+            if field in plan.experiment[part]:
+                changes[f"{part}.{field}"] = value
     return changes
 
 
@@ -156,7 +159,7 @@ def _results(
     runs = _read(plan.measured)
     used = {place: outcome.labels_used(f) for place, f in plan.measured.items()}
     results = summarise(runs, used, seed=seed)
-    results["tables"][0]["note"] += _frozen(plan)
+    results["tables"][0]["note"] += _held_back(plan)
     if choices:
         results["headline"] += f" {rates.told(choices)}"
         results["tables"].append(rates.table(choices, seed=seed + rates.APART))
@@ -174,13 +177,20 @@ def _results(
     return results
 
 
-def _frozen(plan: _Plan) -> str:
-    """Say which encoders were frozen at first, where any was."""
-    epochs = plan.experiment.method.get("frozen_epochs", 0.0)
-    if not epochs or not any(plan.starts.values()):
+def _held_back(plan: _Plan) -> str:
+    """Say which encoders were frozen at first or learnt more slowly, where any did."""
+    if not any(plan.starts.values()):
+        return ""
+    said = []
+    if epochs := plan.experiment.method.get("frozen_epochs", 0.0):
+        said.append(f"are frozen for the first {epochs:g} epochs")
+    rate = plan.experiment.optimizer.get("backbone_rate", 1.0)
+    if rate != 1:
+        said.append(f"learn at {rate:g} of the rate")
+    if not said:
         return ""
     random = "" if all(plan.starts.values()) else ", random ones never"
-    return f" Pretrained encoders are frozen for the first {epochs:g} epochs{random}."
+    return f" Pretrained encoders {' and '.join(said)}{random}."
 
 
 def _starts(initialisations: Sequence[str]) -> dict[str, str]:

@@ -37,6 +37,7 @@ def config(**settings):
     found.update(repeats=2, fractions=(0.5, 1.0), rates=RATES)
     found.initialisations = ("SimCLR=simclr", "random=")
     found.experiment.method.frozen_epochs = 5.0
+    found.experiment.optimizer.backbone_rate = 0.1
     found.experiment.data.cache = ""
     found.update(settings)
     return found
@@ -170,16 +171,18 @@ def test_starts_differ_in_nothing_but_weights_rate_and_what_is_frozen(finished):
         unlike = {name for name in one if one[name] != other[name]}
         if path.startswith("runs"):
             unlike -= {"schedule.peak"}
-        own = {"name", "init_from", "method.frozen_epochs"}
+        own = {"name", "init_from", "method.frozen_epochs", "optimizer.backbone_rate"}
         assert unlike == (own if "SimCLR" in path else set())
 
 
-def test_only_pretrained_weights_are_frozen(finished):
+def test_only_pretrained_weights_are_held_back(finished):
     workdir, runs = finished
     for path, run in runs.items():
         assert run["method"]["frozen_epochs"] == (5.0 if "SimCLR" in path else 0.0)
+        assert run["optimizer"]["backbone_rate"] == (0.1 if "SimCLR" in path else 1.0)
     note = results(workdir)["tables"][0]["note"]
-    assert "frozen for the first 5 epochs, random ones never" in note
+    assert "frozen for the first 5 epochs and learn at 0.1 of the rate, " in note
+    assert "random ones never" in note
 
 
 def test_the_table_has_every_rates_loss_and_the_edges_are_told(finished):
