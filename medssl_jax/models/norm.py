@@ -47,50 +47,47 @@ class BatchNorm(nn.Module):
             "batch_stats", "mean", jnp.zeros, shape, jnp.float32
         )
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        mean, var = running_mean.value, running_var.value
-        whole = x.shape
+        center = lax.stop_gradient(running_mean.value)
+        mean, var = running_mean.value[None], running_var.value[None]
         if train:
-            x = x.reshape(train, -1, *whole[1:])
-            mean, var = self._batch_statistics(x, jnp.stack([mean] * train))
+            mean, var = self._batch_statistics(x, train, center)
             running_mean.value = _mix(running_mean.value, mean.mean(axis=0))
             running_var.value = _mix(running_var.value, var.mean(axis=0))
-            scale, bias = scale[None], bias[None]
-        scale = scale * lax.rsqrt(var + _EPSILON)
-        bias = bias - mean * scale
-        y = _affine(x.astype(jnp.float32), x, *_varying(x, scale, bias))
-        return y.astype(self.dtype).reshape(whole)
+        scale = scale[None] * lax.rsqrt(var + _EPSILON)
+        bias = bias[None] - (mean - center[None]) * scale
+        vectors = _varying(x, scale, bias)
+        return _affine(self.dtype, x.astype(jnp.float32), x, center, *vectors)
 
-    def _batch_statistics(self, x, center):
-        center = lax.stop_gradient(center)
-        moments = _moments(x.astype(jnp.float32), x, center)
+    def _batch_statistics(self, x, batches, center):
+        moments = _moments(batches, x.astype(jnp.float32), x, center)
         if self.axis_name is not None:
             moments = lax.pmean(moments, self.axis_name)
         mean, square = moments
         var = jnp.maximum(square - mean**2, 0.0)
-        return keep(mean + center), keep(var)
+        return keep(mean + center[None]), keep(var)
 
 
-@jax.custom_vjp
-def _moments(exact, x, center):
-    """Return the means of exact - center and of its square, (2, n, c) for center (n, c).
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _moments(batches, exact, x, center):
+    """Return the means of exact - center and of its square, of each batch (2, n, c).
 
     Mean of squares less square of mean in one pass; near the running mean the two are
-    small, and their difference keeps its digits. `exact` (n, *b, c) is x in float32:
+    small, and their difference keeps its digits. `exact` (b, *s, c) is x in float32:
     gradients meet there, before they are rounded, and x is what is kept.
     """
     del x
     apart = exact - _like(center, exact)
-    axes = _pooled(center, exact)
-    return jnp.stack([jnp.mean(apart, axes), jnp.mean(apart * apart, axes)])
+    sums = jnp.stack([_sums(apart, batches), _sums(apart * apart, batches)])
+    return sums / _count(exact, batches)
 
 
-def _moments_forward(exact, x, center):
-    return _moments(exact, x, center), (x, center)
+def _moments_forward(batches, exact, x, center):
+    return _moments(batches, exact, x, center), (x, center)
 
 
-def _moments_backward(kept, gradient):
+def _moments_backward(batches, kept, gradient):
     x, center = _anew(kept)
-    of_mean, of_square = gradient / (x.size // center.size)
+    of_mean, of_square = gradient / _count(x, batches)
     apart = x.astype(jnp.float32) - _like(center, x)
     of_exact = _like(of_mean, x) + 2 * _like(of_square, x) * apart
     return of_exact, jnp.zeros_like(x), jnp.zeros_like(center)
@@ -99,23 +96,28 @@ def _moments_backward(kept, gradient):
 _moments.defvjp(_moments_forward, _moments_backward)
 
 
-@jax.custom_vjp
-def _affine(exact, x, scale, bias):
-    """Return exact * scale + bias; see `_moments` for x."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _affine(dtype, exact, x, center, scale, bias):
+    """Return (exact - center) * scale + bias, of each batch its own; see `_moments`."""
     del x
-    return exact * _like(scale, exact) + _like(bias, exact)
+    y = (exact - _like(center, exact)) * _like(scale, exact) + _like(bias, exact)
+    return y.astype(dtype)
 
 
-def _affine_forward(exact, x, scale, bias):
-    return _affine(exact, x, scale, bias), (x, scale)
+def _affine_forward(dtype, exact, x, center, scale, bias):
+    return _affine(dtype, exact, x, center, scale, bias), (x, center, scale)
 
 
-def _affine_backward(kept, gradient):
-    x, scale = _anew(kept)
-    axes = _pooled(scale, x)
-    of_scale = jnp.sum(gradient * x.astype(jnp.float32), axes)
-    of_exact = gradient * _like(scale, x)
-    return of_exact, jnp.zeros_like(x), of_scale, jnp.sum(gradient, axes)
+def _affine_backward(dtype, kept, gradient):
+    del dtype
+    x, center, scale = _anew(kept)
+    apart = x.astype(jnp.float32) - _like(center, x)
+    # the sums are taken where the gradient is made; what is kept of it until they are
+    # known is in its own dtype
+    exact, batches = gradient.astype(jnp.float32), len(scale)
+    of_scale, of_bias = _sums(exact * apart, batches), _sums(exact, batches)
+    of_exact = _anew(gradient).astype(jnp.float32) * _like(scale, x)
+    return of_exact, jnp.zeros_like(x), jnp.zeros_like(center), of_scale, of_bias
 
 
 _affine.defvjp(_affine_forward, _affine_backward)
@@ -191,11 +193,21 @@ def _mix(running, batch):
 
 
 def _like(vector, x):
-    """Return a vector (c,), or one of each batch (n, c), as x (n, *b, c) takes it."""
-    *first, last = vector.shape
-    return vector.reshape(*first, *[1] * (x.ndim - vector.ndim), last)
+    """Return a vector (c,), or one of each batch (n, c), as x (b, *s, c) takes it."""
+    if vector.ndim > 1 and len(vector) > 1:
+        vector = jnp.repeat(vector, len(x) // len(vector), axis=0)
+    return vector.reshape(-1, *[1] * (x.ndim - 2), x.shape[-1])
 
 
-def _pooled(vector, x):
-    """Return the axes of x over which a vector, see `_like`, is one."""
-    return range(vector.ndim - 1, x.ndim - 1)
+def _sums(x, batches):
+    """Return the sums (n, c) of each batch of x (b, *s, c): first of each example.
+
+    That XLA does where x is made, and x need not be read again.
+    """
+    of_each = jnp.sum(x, axis=range(1, x.ndim - 1))
+    return of_each.reshape(batches, -1, x.shape[-1]).sum(axis=1)
+
+
+def _count(x, batches):
+    """Return over how many values of a batch a channel's statistics are."""
+    return x.size // (batches * x.shape[-1])
