@@ -31,11 +31,10 @@ def timed(
     return taken
 
 
-def rate(name: str, taken: Seconds, *, amount: int, unit: str) -> str:
-    """Say how many units a second there are: `amount` over the median, and the range."""
-    spread = f"{amount / max(taken):.2f} to {amount / min(taken):.2f}"
-    median = amount / statistics.median(taken)
-    return f"{name}: {median:.2f} {unit}/s, median of {len(taken)} ({spread})"
+def range_of(taken: Seconds, *, amount: int) -> str:
+    """Say how many a second there are: `amount` over the median, and the range."""
+    median, slow, fast = statistics.median(taken), max(taken), min(taken)
+    return f"{amount / median:.3g} ({amount / slow:.3g} to {amount / fast:.3g})"
 
 
 def ratio(first: Seconds, second: Seconds) -> float:
@@ -54,7 +53,7 @@ def compare(
     """Print `amount` units over the median seconds of each, and the first over the last."""
     taken = timed(steps, rounds=rounds)
     for name, times in taken.items():
-        print(rate(name, times, amount=amount, unit=unit))
+        print(f"{name}: {range_of(times, amount=amount)} {unit}/s, median of {rounds}")
     if len(taken) > 1:
         first, *_, last = taken.values()
         print(f"ratio: {ratio(first, last):.2f}")

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax._src.ad_checkpoint import saved_residuals
 
 from medssl_jax.methods.base import Method
 from medssl_jax.optim.durations import Durations
@@ -47,3 +49,22 @@ def views_of(method: Method, arrays: Mapping[str, np.ndarray]) -> Callable[[], N
         )
     )
     return lambda: jax.block_until_ready(make(batch))
+
+
+def kept_mb(method: Method, batch: Mapping[str, np.ndarray]) -> float:
+    """Return the megabytes that an example's forward leaves for its backward.
+
+    Weights and constants aside, as jax._src.ad_checkpoint.saved_residuals has them.
+    """
+    key = jax.random.key(0)
+    params, aux = jax.eval_shape(method.init, key, batch)
+    keys = jax.eval_shape(lambda: jax.random.split(key, len(batch["image"])))
+    views = jax.eval_shape(jax.vmap(method.views), keys, batch)
+
+    def loss(params, aux, views):
+        return method.loss(params, aux, views, jax.random.key(0), jnp.int32(0))[0]
+
+    found = saved_residuals(loss, params, aux, views)
+    arrays = [a for a, said in found if "argument" not in said and "const" not in said]
+    total = sum(a.size * a.dtype.itemsize for a in arrays)
+    return total / len(batch["image"]) / 1e6

@@ -5,9 +5,13 @@ ones that `models/convert.py` reads.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from ml_collections import ConfigDict
+from peers.torch_step import channels_first, stepping
 from torch import nn
 from torch.nn import functional as F
 
@@ -116,3 +120,18 @@ def micro_batch(width: int, shape: tuple[int, ...], batch: int) -> Callable[[], 
         return loss.item()
 
     return step
+
+
+def train_step(
+    views: Mapping[str, np.ndarray], config: ConfigDict, optimizer: Mapping[str, Any]
+) -> Callable[[], float]:
+    """Return a function that trains once on two views, and gives the loss."""
+    torch.manual_seed(0)
+    first, second = (channels_first(views[name]) for name in ("first", "second"))
+    model = BYOL(config.model.width)
+    return stepping(
+        model,
+        lambda: model(first, second),
+        optimizer,
+        after=lambda: model.move_target(0.996),
+    )

@@ -1,11 +1,18 @@
 """GMML, and a classifier of slices, on timm's vision transformer in PyTorch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import peers.vision  # noqa: F401, timm imports torchvision
 import timm
 import torch
+from ml_collections import ConfigDict
+from peers.torch_step import channels_first, stepping, whole
 from torch import nn
 from torch.nn import functional as F
+
+Views = Mapping[str, np.ndarray]  # of a batch, as ours makes them
 
 
 class Reconstruction(nn.Module):
@@ -42,59 +49,42 @@ class Slicewise(nn.Module):
         return self.head(self.vit(x.flatten(0, 1)).reshape(len(x), -1))
 
 
-def network(*, size: int, patch: int, width: int, heads: int, depth: int) -> nn.Module:
-    """Return timm's, of one channel and without a head."""
+def network(model: ConfigDict, size: int) -> nn.Module:
+    """Return timm's that `config.model` is, of one channel and without a head."""
     return timm.models.VisionTransformer(
         img_size=size,
-        patch_size=patch,
+        patch_size=model.patch,
         in_chans=1,
         num_classes=0,
-        embed_dim=width,
-        num_heads=heads,
-        depth=depth,
+        embed_dim=model.width,
+        num_heads=model.heads,
+        depth=model.depth,
     )
 
 
-def gmml_step(
-    image, corrupted, hidden, *, maps: Sequence[int], **settings
+def gmml(
+    views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
 ) -> Callable[[], float]:
-    """Return a function that trains once, by AdamW, and gives the loss.
-
-    `image` and `corrupted` are (b, s, s, 1), `hidden` (b, s, s), NumPy: they are made
-    before, in a loader's time.
-    """
+    """Return a function that trains once on what is hidden, and gives the loss."""
     torch.manual_seed(0)
-    images, inputs = (torch.from_numpy(x).movedim(-1, 1) for x in (image, corrupted))
-    where = torch.from_numpy(hidden)[:, None].float()
-    model = Reconstruction(network(**settings), maps, settings["patch"]).train()
+    images, inputs = (channels_first(views[name]) for name in ("image", "corrupted"))
+    where, model = torch.from_numpy(views["hidden"])[:, None].float(), config.model
+    model = Reconstruction(network(model, images.shape[-1]), model.maps, model.patch)
 
     def loss():
         apart = (model(inputs) - images).abs() * where
         return (apart.sum((1, 2, 3)) / where.sum((1, 2, 3))).mean()
 
-    return _step(model, loss)
+    return stepping(model, loss, optimizer)
 
 
-def slices_step(image, label, *, classes: int, **settings) -> Callable[[], float]:
-    """Return a function that trains once, by AdamW, and gives the loss.
-
-    `image` is (b, f, s, s, 1), `label` (b,), NumPy.
-    """
+def slices(
+    views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
+) -> Callable[[], float]:
+    """Return a function that trains a classifier of slices once, and gives the loss."""
     torch.manual_seed(0)
-    x, labels = torch.from_numpy(image).movedim(-1, 2), torch.from_numpy(label).long()
-    model = Slicewise(network(**settings), x.shape[1], classes).train()
-    return _step(model, lambda: F.cross_entropy(model(x), labels))
-
-
-def _step(model: nn.Module, loss: Callable) -> Callable[[], float]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.04)
-
-    def step() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        found = loss()
-        found.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 3.0)
-        optimizer.step()
-        return found.item()
-
-    return step
+    x = channels_first(views["image"], batch_axes=2)
+    label = whole(views["label"])
+    vit = network(config.model.of, x.shape[-1])
+    model = Slicewise(vit, x.shape[1], config.method.classes)
+    return stepping(model, lambda: F.cross_entropy(model(x), label), optimizer)

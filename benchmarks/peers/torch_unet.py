@@ -4,9 +4,13 @@ Its parameters are called as those of `models/unet.py` and `models/unet_decoder.
 PyTorch's words for the last part.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from ml_collections import ConfigDict
+from peers.torch_step import channels_first, stepping, whole
 from torch import nn
 from torch.nn import functional as F
 
@@ -90,24 +94,11 @@ def dice_and_cross_entropy(logits, labels):
     return (1 - dice).mean() + F.cross_entropy(logits, labels)
 
 
-def train_step(image, mask, *, width: int, levels: int) -> Callable[[], float]:
-    """Return a function that trains a U-Net once, by Adam, and gives the loss.
-
-    Args:
-      image: (b, *s, c), NumPy.
-      mask: (b, *s), classes 0 to 2, NumPy.
-    """
+def train_step(
+    views: Mapping[str, np.ndarray], config: ConfigDict, optimizer: Mapping[str, Any]
+) -> Callable[[], float]:
+    """Return a function that trains a U-Net of three classes once, and gives the loss."""
     torch.manual_seed(0)
-    x = torch.from_numpy(image).movedim(-1, 1).contiguous()
-    labels = torch.from_numpy(mask).long()
-    model = UNet(width, levels, x.shape[1], 3).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-
-    def step() -> float:
-        optimizer.zero_grad(set_to_none=True)
-        loss = dice_and_cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
+    x, labels = channels_first(views["image"]), whole(views["mask"])
+    model = UNet(config.model.width, config.model.levels, 1, 3)
+    return stepping(model, lambda: dice_and_cross_entropy(model(x), labels), optimizer)
