@@ -40,7 +40,8 @@ def native(x, kernel, strides):
 def draw(shape, features, size):
     rng = np.random.RandomState(0)
     x = jnp.asarray(rng.randn(*shape), jnp.float32)
-    return x, jnp.asarray(rng.randn(*size, shape[-1], features), jnp.float32)
+    kernel = rng.randn(*size, shape[-1], features) / np.sqrt(np.prod(size) * shape[-1])
+    return x, jnp.asarray(kernel, jnp.float32)
 
 
 def gradients(function, strides):
