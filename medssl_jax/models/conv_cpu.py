@@ -3,7 +3,8 @@
 XLA's CPU backend has a fast path for one thing, a 2D convolution forward; in 3D, and
 for the kernel's gradient in 2D too, it runs up to ten times slower. So
 
-* a small or pointwise convolution is one matrix product with the gathered patches;
+* a small or pointwise convolution is one matrix product with the gathered patches, one
+  of images smaller than the kernel some of them;
 * any other is a 2D convolution, depth folded into the batch and the kernel's depth
   into the channels, over pieces of the batch that stay in the cache;
 * its gradient for the input is the same on the output's gradient, once for each
@@ -82,9 +83,17 @@ def kernel_gradient(x, kernel, gradient, strides):
 def _correlate(x, kernel, strides, padding):
     if _gathers(x, kernel, strides, padding):
         return _gathered(x, kernel, strides, padding)
-    example = math.prod(x.shape[1:]) * kernel.shape[0] * x.dtype.itemsize
+    # Where the kernel is larger than x, XLA's 2D convolution takes ten times as long
+    small = all(n < k for n, k in zip(x.shape[2:4], kernel.shape[1:3], strict=True))
+    met = math.prod(kernel.shape[:3]) if small else kernel.shape[0]
+    example = math.prod(x.shape[1:]) * met * x.dtype.itemsize
     group = _largest_divisor(x.shape[0], _CACHE_BYTES // example)
-    run = functools.partial(_planar, kernel=kernel, strides=strides, padding=padding)
+    run = functools.partial(
+        _gathered if small else _planar,
+        kernel=kernel,
+        strides=strides,
+        padding=padding,
+    )
     return _folded(lax.map(run, *_split(group, x)))
 
 
