@@ -62,9 +62,9 @@ class BatchNorm(nn.Module):
         moments = _moments(batches, x.astype(jnp.float32), x, center)
         if self.axis_name is not None:
             moments = lax.pmean(moments, self.axis_name)
-        mean, square = moments
+        mean, square = keep(moments)
         var = jnp.maximum(square - mean**2, 0.0)
-        return keep(mean + center[None]), keep(var)
+        return mean + center[None], var
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
