@@ -47,8 +47,11 @@ def main(_) -> None:
             config.micro_batch_size = _BATCH.value
     chip = _TOPOLOGY.value.split(":")[0]
     flop_rate, byte_rate, memory = _PEAKS[chip]
+    one = (
+        {"chips_per_host_bounds": [1, 1, 1]} if _TOPOLOGY.value.endswith(":1x1") else {}
+    )
     devices = topologies.get_topology_desc(
-        platform="tpu", topology_name=_TOPOLOGY.value
+        platform="tpu", topology_name=_TOPOLOGY.value, **one
     ).devices
     began = time.monotonic()
     lowered = lowered_step(
