@@ -47,12 +47,10 @@ def main(_) -> None:
             config.micro_batch_size = _BATCH.value
     chip = _TOPOLOGY.value.split(":")[0]
     flop_rate, byte_rate, memory = _PEAKS[chip]
-    one = (
-        {"chips_per_host_bounds": [1, 1, 1]} if _TOPOLOGY.value.endswith(":1x1") else {}
-    )
-    devices = topologies.get_topology_desc(
-        platform="tpu", topology_name=_TOPOLOGY.value, **one
-    ).devices
+    stated = {"platform": "tpu", "topology_name": _TOPOLOGY.value}
+    if _TOPOLOGY.value.endswith(":1x1"):  # else a host has four
+        stated["chips_per_host_bounds"] = [1, 1, 1]
+    devices = topologies.get_topology_desc(**stated).devices
     began = time.monotonic()
     lowered = lowered_step(
         config, devices, examples=_EXAMPLES.value, channels=_CHANNELS.value

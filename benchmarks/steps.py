@@ -10,8 +10,8 @@ whole of it: views, forward, backward, Adam (AdamW for transformers), in float32
 trainer takes it. Random crops, blur and the like are left out; what the method itself
 does to an image (patches, turns, rectangles) is in ours, and PyTorch is given it. The two
 run in one process, in turn: what counts is the ratio of the medians. "Kept" is what the
-forward leaves of an example for its backward, weights aside. --running=recompute makes
-norms and the like anew.
+forward leaves of an example for its backward, weights aside;
+--with=running.recompute=True has norms and the like made anew.
 """
 
 import ast
@@ -107,7 +107,6 @@ ROWS = {
 
 _STEPS = flags.DEFINE_list("steps", list(ROWS), "rows of the table")
 _WITH = flags.DEFINE_multi_string("with", [], "FIELD=VALUE of the configs")
-_RUNNING = flags.DEFINE_list("running", [], "of config.running: recompute")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "steps of each that are timed")
 _PEER = flags.DEFINE_bool("peer", True, "time PyTorch as well")
 
@@ -129,9 +128,10 @@ def _has(known: Mapping[str, Any], field: str) -> bool:
     return True
 
 
-def method_of(row: Row, config: ConfigDict, running: Mapping[str, bool]) -> Method:
+def method_of(row: Row, config: ConfigDict) -> Method:
     """Build the row's method, in float32 and without crops, blur and the like."""
     common = {"dtype": jnp.float32, "axis_name": None}
+    running = {k: v for k, v in config.running.items() if k != "precision"}
     names = {*config.views, *row.views}
     return resolve.named(
         "method",
@@ -169,7 +169,7 @@ def measured(name: str, others: Mapping[str, Any]) -> str:
     """Return the row of the table: rates, their ratio, the views' share, what is kept."""
     row = ROWS[name]
     config = config_of(row, others)
-    method = method_of(row, config, dict.fromkeys(_RUNNING.value, True))
+    method = method_of(row, config)
     batch, optimizer = batch_of(config, method), optimizer_of(config)
     make_views = views_of(method, batch)
     steps = {name: step_of(method, batch, **optimizer), "views": make_views}
@@ -192,6 +192,10 @@ def measured(name: str, others: Mapping[str, Any]) -> str:
 def main(_) -> None:
     others = dict(one.split("=", 1) for one in _WITH.value)
     others = {field: ast.literal_eval(value) for field, value in others.items()}
+    configs = [load(CONFIGS, ROWS[name].config).to_dict() for name in _STEPS.value]
+    for field in others:
+        if not any(_has(config, field) for config in configs):
+            raise app.UsageError(f"--with: no config of {_STEPS.value} has {field}")
     rows = []
     for name in _STEPS.value:
         rows.append(measured(name, others))

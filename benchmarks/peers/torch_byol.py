@@ -8,10 +8,9 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import channels_first, stepping
+from peers.torch_step import Views, channels_first, stepping
 from torch import nn
 from torch.nn import functional as F
 
@@ -123,7 +122,7 @@ def micro_batch(width: int, shape: tuple[int, ...], batch: int) -> Callable[[], 
 
 
 def train_step(
-    views: Mapping[str, np.ndarray], config: ConfigDict, optimizer: Mapping[str, Any]
+    views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
 ) -> Callable[[], float]:
     """Return a function that trains once on two views, and gives the loss."""
     torch.manual_seed(0)

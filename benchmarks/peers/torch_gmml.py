@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import peers.vision  # noqa: F401, timm imports torchvision
 import timm
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import channels_first, stepping, whole
+from peers.torch_step import Views, channels_first, stepping, whole
 from torch import nn
 from torch.nn import functional as F
-
-Views = Mapping[str, np.ndarray]  # of a batch, as ours makes them
 
 
 class Reconstruction(nn.Module):

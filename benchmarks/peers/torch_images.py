@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import channels_first, stepping, whole
+from peers.torch_step import Views, channels_first, stepping, whole
 from peers.vision import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-Views = Mapping[str, np.ndarray]  # of a batch, as ours makes them
 resnet = torchvision.models.resnet
 _BLOCKS = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}
 

@@ -3,15 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import channels_first, stepping, whole
+from peers.torch_step import Views, channels_first, stepping, whole
 from peers.torch_unet import Encoder
 from torch import nn
 from torch.nn import functional as F
-
-Views = Mapping[str, np.ndarray]  # of a batch, as ours makes them
 
 
 class Pooled(nn.Module):

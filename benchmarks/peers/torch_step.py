@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+Views = Mapping[str, np.ndarray]  # of a batch, as ours makes them
 RATE = 1e-4
 
 

@@ -7,10 +7,9 @@ PyTorch's words for the last part.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import channels_first, stepping, whole
+from peers.torch_step import Views, channels_first, stepping, whole
 from torch import nn
 from torch.nn import functional as F
 
@@ -95,7 +94,7 @@ def dice_and_cross_entropy(logits, labels):
 
 
 def train_step(
-    views: Mapping[str, np.ndarray], config: ConfigDict, optimizer: Mapping[str, Any]
+    views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
 ) -> Callable[[], float]:
     """Return a function that trains a U-Net of three classes once, and gives the loss."""
     torch.manual_seed(0)

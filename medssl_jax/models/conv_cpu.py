@@ -3,8 +3,8 @@
 XLA's CPU backend has a fast path for one thing, a 2D convolution forward; in 3D, and
 for the kernel's gradient in 2D too, it runs up to ten times slower. So
 
-* a small or pointwise convolution is one matrix product with the gathered patches, one
-  of images smaller than the kernel some of them;
+* a small or pointwise convolution is one matrix product with the gathered patches;
+  that of images smaller than the kernel is one for each piece of the batch;
 * any other is a 2D convolution, depth folded into the batch and the kernel's depth
   into the channels, over pieces of the batch that stay in the cache;
 * its gradient for the input is the same on the output's gradient, once for each
