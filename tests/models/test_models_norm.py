@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src.ad_checkpoint import saved_residuals
+from jax.sharding import AxisType, PartitionSpec
 
 from medssl_jax.models.network import pure
 from medssl_jax.models.norm import BatchNorm, LayerNorm
+from medssl_jax.models.recompute import recomputed
 
 X = np.random.RandomState(0).randn(8, 3, 2, 5).astype(np.float32) * 2 + 3
 
@@ -160,3 +162,22 @@ def test_devices_share_statistics_as_if_they_were_one():
     for name, value in statistics.items():
         for shard in statistics_sharded[name]:
             np.testing.assert_allclose(shard, value, rtol=1e-5)
+
+
+def test_making_a_norm_anew_does_not_ask_the_devices_again():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    def collectives(module):
+        layer = module(jnp.float32, "data")
+        variables = pure(BatchNorm(jnp.float32, None)).init(jax.random.key(0), X)
+
+        def loss(x):
+            y, _ = layer.apply(variables, x, 1, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(y))
+
+        spec = PartitionSpec("data")
+        step = jax.shard_map(jax.grad(loss), mesh=mesh, in_specs=spec, out_specs=spec)
+        return jax.jit(step).lower(X).as_text().count("stablehlo.all_reduce")
+
+    again = recomputed(BatchNorm, static_argnums=(2,))
+    assert 0 < collectives(again) == collectives(BatchNorm)
