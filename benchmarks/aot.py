@@ -1,14 +1,17 @@
-"""Compile a config's step for a TPU that is not here, and say what it would take.
+"""Compile a config's step for TPUs or a GPU that are not here, and say what it would take.
 
 python benchmarks/aot.py --config=configs/byol3d.py:mrnet --topology=v5e:2x2 --batch=16
 python benchmarks/aot.py --config=configs/simclr.py:chexpert --topology=v5e:8x8 \
     --batch=1024 --examples=191027
+python benchmarks/aot.py --config=configs/byol3d.py:mrnet --topology=h200
 
-Needs the extra [tpu], and no TPU. The recipe is the one that a run builds, on devices that
-`config.parallel` maps over, in bfloat16; the data is not read, so that it has to be said
-how many examples and channels it has. Figures are of one chip. Bytes and FLOPs are what
-the compiler counts, and the roofline is the longer of the two at the chip's published peaks.
---movers lists the instructions that read and write most.
+Needs the extra [tpu] or [gpu], and neither of them. The recipe is the one that a run
+builds, on devices that `config.parallel` maps over, in bfloat16; the data is not read, so
+that it has to be said how many examples and channels it has. Figures are of one chip.
+Bytes and FLOPs are what the compiler counts (bytes of a GPU: what its instructions read
+and write), and the roofline is the longer of the two at the chip's published peaks.
+--movers lists the instructions that read and write most. For a GPU cuDNN's and cuBLAS'
+first choices are compiled, since which is fastest is not known without one.
 """
 
 import os
@@ -18,24 +21,25 @@ os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # or it is looked for on the network
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from absl import app, flags
-from compiled import collectives, lowered_step, movers
-from jax.experimental import topologies
+from compiled import (
+    PEAKS,
+    built,
+    collectives,
+    described,
+    flops_of,
+    lowered_step,
+    movers,
+)
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment: FILE:VARIANT.")
-_TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "chips, as libtpu names them")
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", "v5e:2x2", "chips, as libtpu names them, or h100 or h200"
+)
 _BATCH = flags.DEFINE_integer("batch", 0, "micro-batch over all chips; 0: the config's")
 _EXAMPLES = flags.DEFINE_integer("examples", 10_000, "examples of an epoch")
 _CHANNELS = flags.DEFINE_integer("channels", 1, "channels of an image")
 _MOVERS = flags.DEFINE_integer("movers", 0, "instructions listed, largest first")
-
-# of a chip: bfloat16 FLOP/s, bytes/s of its memory, and its size (Google Cloud's pages)
-_PEAKS = {
-    "v4": (275e12, 1228e9, 32),
-    "v5e": (197e12, 819e9, 16),
-    "v5p": (459e12, 2765e9, 95),
-    "v6e": (918e12, 1640e9, 32),
-}
 
 
 def main(_) -> None:
@@ -46,19 +50,19 @@ def main(_) -> None:
             config.batch_size = max(config.batch_size, _BATCH.value)
             config.micro_batch_size = _BATCH.value
     chip = _TOPOLOGY.value.split(":")[0]
-    flop_rate, byte_rate, memory = _PEAKS[chip]
-    stated = {"platform": "tpu", "topology_name": _TOPOLOGY.value}
-    if _TOPOLOGY.value.endswith(":1x1"):  # else a host has four
-        stated["chips_per_host_bounds"] = [1, 1, 1]
-    devices = topologies.get_topology_desc(**stated).devices
+    flop_rate, byte_rate, memory = PEAKS[chip]
+    devices, options = described(_TOPOLOGY.value)
     began = time.monotonic()
-    lowered = lowered_step(
-        config, devices, examples=_EXAMPLES.value, channels=_CHANNELS.value
-    )
+    this = built(config, devices, examples=_EXAMPLES.value, channels=_CHANNELS.value)
+    lowered = lowered_step(this, config.micro_batch_size)
     at = time.monotonic()
-    compiled = lowered.compile()
+    compiled = lowered.compile(compiler_options=options)
     print(f"lowered in {at - began:.0f} s, compiled in {time.monotonic() - at:.0f} s")
-    used, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    used, text = compiled.memory_analysis(), compiled.as_text()
+    cost = compiled.cost_analysis() or {  # a GPU's compiler does not count
+        "flops": flops_of(config, examples=_EXAMPLES.value, channels=_CHANNELS.value),
+        "bytes accessed": sum(size for size, _ in movers(text)),
+    }
     gib = 2**30
     state, temporaries = used.argument_size_in_bytes, used.temp_size_in_bytes
     print(
@@ -74,7 +78,6 @@ def main(_) -> None:
         f"{cost['bytes accessed'] / 1e9:.1f} GB, {1e3 * seconds[1]:.1f} ms; roofline "
         f"{1e3 * max(seconds):.1f} ms, {config.micro_batch_size / max(seconds):.0f} /s"
     )
-    text = compiled.as_text()
     for kind, (count, size) in collectives(text).items():
         print(f"{count} {kind}, {size / 1e6:.1f} MB")
     for size, said in movers(text)[: _MOVERS.value]:

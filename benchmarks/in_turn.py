@@ -4,9 +4,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from medssl_jax.run.gpu import channels_last
 from medssl_jax.run.memory import keep_freed
 
 keep_freed()  # as main does, and before there are threads
+channels_last()  # likewise, and before a device is used
 
 Seconds = Sequence[float]  # of each round
 

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, Part, UserError
-from medssl_jax.run import memory
+from medssl_jax.run import gpu, memory
 from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
 
@@ -33,6 +33,7 @@ def main(_) -> None:
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     threading.excepthook = _in_a_thread
     memory.keep_freed()
+    gpu.channels_last()
     try:
         _run()
         return

@@ -46,7 +46,8 @@ def test_runs_of_other_seeds_and_rates_share_one_program(compiled, name):
     def program(**changes):
         config = experiment.vary(load(name, "demo"), changes)
         devices = jax.devices()[:1]
-        return compiled.lowered_step(config, devices, examples=64, channels=1).as_text()
+        this = compiled.built(config, devices, examples=64, channels=1)
+        return compiled.lowered_step(this, config.micro_batch_size).as_text()
 
     rates = load(name, "demo").schedule.to_dict()
     half = {
@@ -55,22 +56,43 @@ def test_runs_of_other_seeds_and_rates_share_one_program(compiled, name):
     assert program() == program(**{"seed": 7, **half})
 
 
-@pytest.mark.slow
-def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
-    compiled, monkeypatch
-):
-    pytest.importorskip("libtpu", reason="the extra [tpu] is not installed")
-    from jax.experimental import topologies
+def test_flops_are_those_of_the_convolutions_and_grow_with_the_batch(compiled):
+    config = load("segment", "pancreas")
+    config.data.shape, config.model.levels, config.model.width = (16, 16, 16), 1, 8
+    config.init_from, config.method.frozen_epochs = "", 0.0
 
+    def flops(batch):
+        config.batch_size = config.micro_batch_size = batch
+        return compiled.flops_of(config, examples=64, channels=1)
+
+    one, two = flops(1), flops(2)
+    # 1 to 8 and 8 to 8 channels, 27 positions less those that are padding; forward, and
+    # backward for kernels and for what is not the image
+    places = (16 * 3 - 2) ** 3
+    least = 2 * places * (2 * 8 + 3 * 64)
+    assert least < two - one < 1.3 * least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "topology, module, extra",
+    [("v5e:2x2", "libtpu", "tpu"), ("h200", "jax_cuda12_plugin", "gpu")],
+)
+def test_a_published_kind_of_step_compiles_for_chips_that_are_not_here(
+    compiled, topology, module, extra, monkeypatch
+):
+    pytest.importorskip(module, reason=f"the extra [{extra}] is not installed")
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     config = load("proxy", "rotation:msd")
     config.data.shape, config.model.width, config.model.levels = (16, 16, 16), 4, 2
     config.method.hidden_sizes = (8,)
     config.batch_size = config.micro_batch_size = 8
     config.running.precision = "bfloat16"
-    described = topologies.get_topology_desc(platform="tpu", topology_name="v5e:2x2")
-    lowered = compiled.lowered_step(config, described.devices, examples=64, channels=1)
-    program = lowered.compile()
-    assert compiled.collectives(program.as_text())["all-reduce"][0] > 0
+    devices, options = compiled.described(topology)
+    this = compiled.built(config, devices, examples=64, channels=1)
+    lowered = compiled.lowered_step(this, config.micro_batch_size)
+    program = lowered.compile(compiler_options=options)
+    if len(devices) > 1:
+        assert compiled.collectives(program.as_text())["all-reduce"][0] > 0
     assert program.memory_analysis().argument_size_in_bytes > 0
     assert compiled.movers(program.as_text())[0][0] > 0

@@ -123,7 +123,7 @@ def micro_batch(width: int, shape: tuple[int, ...], batch: int) -> Callable[[], 
 
 def train_step(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once on two views, and gives the loss."""
     torch.manual_seed(0)
     first, second = (channels_first(views[name]) for name in ("first", "second"))

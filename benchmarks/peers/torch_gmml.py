@@ -7,7 +7,7 @@ import peers.vision  # noqa: F401, timm imports torchvision
 import timm
 import torch
 from ml_collections import ConfigDict
-from peers.torch_step import Views, channels_first, stepping, whole
+from peers.torch_step import Views, channels_first, placed, stepping, whole
 from torch import nn
 from torch.nn import functional as F
 
@@ -61,11 +61,11 @@ def network(model: ConfigDict, size: int) -> nn.Module:
 
 def gmml(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once on what is hidden, and gives the loss."""
     torch.manual_seed(0)
     images, inputs = (channels_first(views[name]) for name in ("image", "corrupted"))
-    where, model = torch.from_numpy(views["hidden"])[:, None].float(), config.model
+    where, model = placed(views["hidden"])[:, None].float(), config.model
     model = Reconstruction(network(model, images.shape[-1]), model.maps, model.patch)
 
     def loss():
@@ -77,7 +77,7 @@ def gmml(
 
 def slices(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains a classifier of slices once, and gives the loss."""
     torch.manual_seed(0)
     x = channels_first(views["image"], batch_axes=2)

@@ -33,7 +33,7 @@ def projector(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 def simclr(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once on two views, and gives the NT-Xent loss."""
     torch.manual_seed(0)
     x = torch.cat([channels_first(views[name]) for name in ("first", "second")])
@@ -82,7 +82,7 @@ def assigned(scores, epsilon: float, iterations: int):
 
 def swav(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once on crops of two sizes, and gives the loss."""
     torch.manual_seed(0)
     kinds = [views["assigned"], views["small"]]
@@ -106,7 +106,7 @@ def swav(
 
 def supervised(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains a classifier once, and gives the cross-entropy."""
     torch.manual_seed(0)
     x, label = channels_first(views["image"]), whole(views["label"])

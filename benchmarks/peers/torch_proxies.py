@@ -25,7 +25,7 @@ class Pooled(nn.Module):
 
 def classification(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any], *, classes: int
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once to tell `classes` apart, and gives the loss.
 
     Each example has p images, (b, p, s, s, s, 1), whose vectors are put together.
@@ -62,7 +62,7 @@ def relative_patch_location(views, config, optimizer):
 
 def exemplar(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once on triplets, and gives the loss."""
     torch.manual_seed(0)
     x = torch.cat([channels_first(views[name]) for name in ("first", "second")])
@@ -106,7 +106,7 @@ class Predictive(nn.Module):
 
 def cpc(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains once, and gives InfoNCE with others' same place."""
     torch.manual_seed(0)
     images = views["images"]

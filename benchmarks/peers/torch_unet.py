@@ -95,7 +95,7 @@ def dice_and_cross_entropy(logits, labels):
 
 def train_step(
     views: Views, config: ConfigDict, optimizer: Mapping[str, Any]
-) -> Callable[[], float]:
+) -> Callable[[], torch.Tensor]:
     """Return a function that trains a U-Net of three classes once, and gives the loss."""
     torch.manual_seed(0)
     x, labels = channels_first(views["image"]), whole(views["mask"])

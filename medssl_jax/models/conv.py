@@ -6,8 +6,10 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from medssl_jax.models import conv_cpu
+from medssl_jax.models import conv_cpu, conv_cuda, conv_xla
 from medssl_jax.models.recompute import keep
+
+_PLATFORMS = {"cpu": conv_cpu, "cuda": conv_cuda, "default": conv_xla}
 
 
 def convolve(
@@ -18,7 +20,7 @@ def convolve(
     """Convolve with k // 2 zeros on both sides of every axis, whatever the stride.
 
     SAME pads strided convolutions unevenly, and published weights would not fit.
-    CPUs run `conv_cpu`, all others XLA's own convolution.
+    CPUs run `conv_cpu`, NVIDIA's GPUs `conv_cuda`, all others XLA's own convolution.
     """
     # Nothing to XLA; but under shard_map the kernel now varies as x does, and JAX sums
     # its gradient over the devices, which our own rule could not know of
@@ -28,12 +30,7 @@ def convolve(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, kernel, strides):
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(conv_cpu.convolve, strides=strides),
-        default=functools.partial(_native, strides=strides),
-    )
+    return _dispatch("convolve", x, kernel, strides=strides)
 
 
 def _forward(x, kernel, strides):
@@ -44,32 +41,18 @@ def _backward(strides, primals, gradient):
     # One dispatch for each argument: the image's own gradient is seldom wanted, and
     # what nobody reads is never computed.
     return tuple(
-        lax.platform_dependent(
-            *primals,
-            gradient,
-            cpu=functools.partial(on_cpu, strides=strides),
-            default=functools.partial(_native_gradient, argument, strides=strides),
-        )
-        for argument, on_cpu in enumerate(
-            (conv_cpu.input_gradient, conv_cpu.kernel_gradient)
-        )
+        _dispatch(name, *primals, gradient, strides=strides)
+        for name in ("input_gradient", "kernel_gradient")
     )
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _native(x, kernel, strides):
-    spatial = "DHW"[-len(strides) :]
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        [(size // 2, size // 2) for size in kernel.shape[:-2]],
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-    )
-
-
-def _native_gradient(argument, x, kernel, gradient, strides):
-    _, pullback = jax.vjp(functools.partial(_native, strides=strides), x, kernel)
-    return pullback(gradient)[argument]
+def _dispatch(name, *arrays, strides):
+    """Call the function of that name that the platform has."""
+    found = {
+        platform: functools.partial(getattr(module, name), strides=strides)
+        for platform, module in _PLATFORMS.items()
+    }
+    return lax.platform_dependent(*arrays, **found)

@@ -1,4 +1,4 @@
-"""The CPU's convolution against XLA's own: values, gradients, transformations."""
+"""Convolutions of CPUs and GPUs against XLA's: values, gradients, transformations."""
 
 import re
 
@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec
 
-from medssl_jax.models import conv_cpu
+from medssl_jax.models import conv_cpu, conv_cuda
 from medssl_jax.models.conv import convolve
 
 # (input, features, kernel, strides); odd sizes, every stride, all layers of r3d_18
@@ -99,9 +99,54 @@ def test_maps_and_shards_as_the_native_one_does(cache_bytes, monkeypatch):
     np.testing.assert_allclose(jax.jit(jax.grad(run))(kernel, x), expected, atol=1e-5)
 
 
+# by its rules, and all folded
+@pytest.mark.parametrize("few", [None, 10**9])
+@pytest.mark.parametrize(
+    "shape, features, size, strides",
+    [
+        *CASES,
+        ((2, 6, 9, 11, 2), 4, (3, 5, 3), (2, 3, 2)),
+        ((2, 2, 7, 7, 9), 4, (3,) * 3, (1,) * 3),
+    ],
+)
+def test_a_gpus_equals_the_native_one(shape, features, size, strides, few, monkeypatch):
+    if few:
+        monkeypatch.setattr(conv_cuda, "_FEW", few)
+    x, kernel = draw(shape, features, size)
+    y, pullback = jax.vjp(lambda x, kernel: native(x, kernel, strides), x, kernel)
+    gradient = jnp.sin(y)
+    actual = [
+        conv_cuda.convolve(x, kernel, strides),
+        conv_cuda.input_gradient(x, kernel, gradient, strides),
+        conv_cuda.kernel_gradient(x, kernel, gradient, strides),
+    ]
+    for found, expected in zip(actual, [y, *pullback(gradient)], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 7, 7, 9), (2, 1, 9, 9, 9), (2, 3, 3, 9)])
+def test_a_gpus_kernel_gradient_is_longer_than_the_kernel(shape):
+    """Else XLA takes it for a convolution forward: CUDA has no fast one of that kind."""
+    ndim = len(shape) - 2
+    x, kernel = draw(shape, 4, (3,) * ndim)
+    gradient = jnp.ones((*shape[:-1], 4))
+
+    def step(x, kernel, gradient):
+        return conv_cuda.kernel_gradient(x, kernel, gradient, (1,) * ndim)
+
+    text = jax.jit(step).lower(x, kernel, gradient).as_text()
+    (sizes,) = re.findall(
+        r"stablehlo\.convolution.*\(tensor<\S+>, tensor<(\S+)xf32>\) ->", text
+    )
+    lengths = list(map(int, sizes.split("x")))
+    for other in (2, 4):  # images, features
+        lengths.remove(other)
+    assert len(lengths) == ndim and min(lengths) > 3
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_other_platforms_keep_the_native_one(platform):
-    x, kernel = draw((2, 4, 5, 6, 3), 4, (3, 3, 3))
+    x, kernel = draw((2, 4, 5, 6, 5), 4, (3, 3, 3))
 
     def step(function):
         run = gradients(function, (2, 2, 2))
