@@ -6,6 +6,8 @@ from jax import lax
 from jax.nn import log_softmax, logsumexp, one_hot, sigmoid, softmax
 from jaxtyping import Array, Float, Integer
 
+from medssl_jax.boxes import overlap
+
 # of each voxel the class, or whether it belongs to each of k regions that may overlap;
 # -1 where unknown
 VoxelLabels = Integer[Array, "b *s"] | Integer[Array, "b *s k"]
@@ -220,6 +222,43 @@ def voxel_cross_entropy(
         each = logsumexp(logits, axis=-1) - jnp.sum(taken, axis=-1)
     each = jnp.where(known, each, jnp.zeros_like(each))
     return jnp.mean(each, axis=tuple(range(1, each.ndim)))
+
+
+def sigmoid_focal(
+    logits: Float[Array, "*n"],
+    targets: Float[Array, "*n"] | Integer[Array, "*n"],
+    *,
+    alpha: float,
+    gamma: float,
+) -> Float[Array, "*n"]:
+    """Return the focal loss of each logit, whose target is 0 or 1; float32 at least.
+
+    Binary cross-entropy times (1 - p_t)^gamma, p_t the probability of what is right,
+    times `alpha` where the target is 1 and 1 - alpha where it is 0.
+
+    Source: arXiv:1708.02002, eq. 5, as torchvision has it.
+    """
+    logits = _float32_at_least(logits)
+    targets = targets.astype(logits.dtype)
+    cross_entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
+    p = sigmoid(logits)
+    wrong = p * (1.0 - targets) + (1.0 - p) * targets
+    weight = alpha * targets + (1.0 - alpha) * (1.0 - targets)
+    return weight * cross_entropy * wrong**gamma
+
+
+def giou_loss(
+    boxes: Float[Array, "n corners"], others: Float[Array, "n corners"]
+) -> Float[Array, " n"]:
+    """Return 1 - the generalized intersection over union of each pair, 0 to 2.
+
+    Boxes are lower corner, then upper. float32 at least.
+
+    Source: arXiv:1902.09630, algorithm 1; the 1e-7 of both divisors are torchvision's.
+    """
+    shared, union, around = overlap(boxes, others)
+    generalized = shared / (union + 1e-7) - (around - union) / (around + 1e-7)
+    return 1.0 - generalized
 
 
 def supervision_weights(levels: int) -> tuple[float, ...]:
