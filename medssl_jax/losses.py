@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.nn import log_softmax, logsumexp, one_hot, sigmoid, softmax
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from medssl_jax.boxes import overlap
 
@@ -226,7 +226,7 @@ def voxel_cross_entropy(
 
 def sigmoid_focal(
     logits: Float[Array, "*n"],
-    targets: Float[Array, "*n"] | Integer[Array, "*n"],
+    targets: Float[Array, "*n"] | Integer[Array, "*n"] | Bool[Array, "*n"],
     *,
     alpha: float,
     gamma: float,
