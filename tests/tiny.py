@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from medssl_jax import resolve
+from medssl_jax.data.source import NO_BOX
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.vit import vit
 from medssl_jax.optim.durations import Durations
@@ -67,6 +68,20 @@ SETTINGS = {
         }
     },
     "supervised findings": {"findings": 3},
+    "detect": {
+        "kinds": 2,
+        "levels": 2,
+        "coarser": 1,
+        "width": 4,
+        "depth": 1,
+        "middle": True,
+        "alpha": 0.25,
+        "gamma": 2.0,
+        "least_points": 2.0,
+        "candidates": 12,
+        "most": 5,
+        "overlap": 0.5,
+    },
     "segment": SEGMENT | {"over_batch": False, "deep_supervision": False},
     "segment deep": SEGMENT | {"over_batch": True, "deep_supervision": True},
 }
@@ -130,7 +145,7 @@ def method(
             make, model = vit, TOKENS
         elif name in OF_PATCHES:
             model = FLAT
-        elif name.startswith("segment"):
+        elif name.startswith(("segment", "detect")):
             model = PYRAMID
         parts = {"dtype": jnp.float32, "axis_name": axis_name}
         backbone = make(**model, **parts, drop_path=drop_path)
@@ -177,7 +192,16 @@ def batch(seed: int, size: int = 8) -> dict[str, np.ndarray]:
         "label": random.integers(0, 3, size).astype(np.int32),
         "patient": np.uint32([0, 0, 1, 2, 2, 2, 3, 4])[np.arange(size) % 8],
         "mask": random.integers(0, 3, (size, *SHAPE[:-1]), np.uint8),
+        "boxes": boxes(random, size),
     }
+
+
+def boxes(random: np.random.Generator, size: int) -> np.ndarray:
+    """Return two rows for each example, some of no kind."""
+    low = random.random((size, 2, 3)) * 0.6
+    high = low + 0.1 + random.random((size, 2, 3)) * 0.3
+    kinds = random.integers(int(NO_BOX), 2, (size, 2, 1))
+    return np.concatenate([low, high, kinds], axis=-1).astype(np.float32)
 
 
 @functools.cache

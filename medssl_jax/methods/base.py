@@ -46,7 +46,8 @@ class Method(NamedTuple):
       export see of a pretext task.
     predict: (params, aux, images (b, *s, c)) -> what a task with labels says of them, by
       name: "probability" (b, classes or findings), "mask" (b, *s, classes), a class's
-      probability in each voxel; else None.
+      probability in each voxel, "boxes" (b, m, 2 n) as fractions of the image with
+      their "score" and "kind" (b, m); else None.
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
     strangers: whether some of these have to be of another patient.
@@ -58,6 +59,8 @@ class Method(NamedTuple):
     learns: how many classes and findings, one of them 0, where labels of examples are
       learnt from; (0, 0) where none are.
     ordered: whether the classes are grades, in the order of their numbers.
+    boxes: how many kinds of boxes are learnt, 0 where none are; the views then take an
+      example's `boxes`.
     voxels: how many classes, the background included, and overlapping regions, one of
       them 0, are learnt from masks; the views then take an example's `mask`.
     early: means of the metrics -> what is wrong if they are so in the first epoch.
@@ -79,6 +82,7 @@ class Method(NamedTuple):
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
     ordered: bool = False
+    boxes: int = 0
     voxels: Voxels = Voxels(0, 0)
     early: Callable[[Mapping[str, float]], str] = lambda metrics: ""
     verdict: Callable[[Mapping[str, float]], str] = lambda metrics: ""

@@ -19,6 +19,7 @@ from medssl_jax.ranges import Positive
 from medssl_jax.views.compose import View
 
 _FIELD = "method.tasks"
+_NONE = (0, (), (0, 0))  # what a method says of what it does not have
 _GIVEN = ("views", "durations", "axis_name", "dtype")
 _SHARED = ("backbone", "batch_stats")  # what every task calls so
 
@@ -150,6 +151,7 @@ def joint(
         frozen={k: n for m in members.values() for k, n in m.frozen.items()},
         learns=_agreed(members, "learns") or (0, 0),
         ordered=any(member.ordered for member in members.values()),
+        boxes=_agreed(members, "boxes") or 0,
         voxels=_agreed(members, "voxels") or base.Voxels(0, 0),
         early=early,
         verdict=verdict,
@@ -242,9 +244,10 @@ def _of(task, parts):
 def _agreed(members, field):
     """Return what tasks say of a field, those that do; they have to say the same."""
     said = {task: getattr(member, field) for task, member in members.items()}
-    said = {task: value for task, value in said.items() if any(value)}
+    said = {task: value for task, value in said.items() if value not in _NONE}
     if len(set(said.values())) > 1:
-        each = ", ".join(f"{task} {tuple(value)}" for task, value in said.items())
+        plain = {t: v if isinstance(v, int) else tuple(v) for t, v in said.items()}
+        each = ", ".join(f"{task} {value}" for task, value in plain.items())
         raise ConfigError(
             f"config.{_FIELD} differ in {field}: {each}; the data has but one of them"
         )

@@ -25,34 +25,39 @@ class Points(NamedTuple):
     """Points of all levels, the finest first, rows before columns.
 
     at: where they lie.
-    strides: of their levels.
+    strides: of their levels, along each axis.
     least, most: between these, both excluded, lies the distance to the farthest face of
       boxes that a level answers for.
     """
 
     at: Float[np.ndarray, "p r"]
-    strides: Float[np.ndarray, " p"]
+    strides: Float[np.ndarray, "p r"]
     least: Float[np.ndarray, " p"]
     most: Float[np.ndarray, " p"]
 
 
 def points_of(
-    shapes: Sequence[tuple[int, ...]], strides: Sequence[float], *, middle: bool
+    shapes: Sequence[tuple[int, ...]],
+    strides: Sequence[tuple[float, ...]],
+    *,
+    middle: bool,
 ) -> Points:
-    """Return the points of levels of these shapes.
+    """Return the points of levels of these shapes and, along each axis, strides.
+
+    A level's size is that of its largest stride.
 
     Args:
-      middle: whether they lie half a stride on.
+      middle: whether points lie half a stride on.
     """
     parts = []
     for level, (shape, stride) in enumerate(zip(shapes, strides, strict=True)):
         places = np.stack(np.indices(shape), axis=-1).reshape(-1, len(shape))
         at = (places + (0.5 if middle else 0.0)) * stride
         last = level + 1 == len(shapes)
-        alike = np.ones(len(at))
-        least = alike * (_SMALLEST * stride if level else 0.0)
-        most = alike * (math.inf if last else _LARGEST * stride)
-        parts.append((at, alike * stride, least, most))
+        least = _SMALLEST * max(stride) if level else 0.0
+        most = math.inf if last else _LARGEST * max(stride)
+        each = np.full(len(at), least), np.full(len(at), most)
+        parts.append((at, np.zeros_like(at) + stride, *each))
     return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -69,10 +74,10 @@ def matched(
     """
     low, high = corners(boxes)
     middle = (low + high) / 2
-    near = jnp.abs(points.at[:, None] - middle[None]).max(axis=-1)  # (p, k)
+    away = jnp.abs(points.at[:, None] - middle[None]) / points.strides[:, None]
     to_faces = faces(points.at[:, None], boxes[None])
     farthest = to_faces.max(axis=-1)
-    may = near < RADIUS * points.strides[:, None]
+    may = away.max(axis=-1) < RADIUS  # (p, k)
     may &= to_faces.min(axis=-1) > 0
     may &= (farthest > points.least[:, None]) & (farthest < points.most[:, None])
     may &= there[None]
@@ -92,7 +97,7 @@ def boxes_at(
     points: Points, distances: Float[Array, "... p corners"]
 ) -> Float[Array, "... p corners"]:
     """Return the boxes whose faces are so many strides from the points."""
-    low, high = corners(distances * points.strides[..., None])
+    low, high = corners(distances * np.tile(points.strides, 2))
     return jnp.concatenate([points.at - low, points.at + high], axis=-1)
 
 

@@ -39,7 +39,7 @@ CENTRENESS = {
 
 @pytest.fixture(scope="module")
 def pyramid():
-    return on_points.points_of([(8, 8), (4, 4)], [8, 16], middle=False)
+    return on_points.points_of([(8, 8), (4, 4)], [(8, 8), (16, 16)], middle=False)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,9 @@ def test_decoded_boxes_equal_the_reference_values(pyramid, drawn):
 
 
 def test_in_the_middle_of_a_place_and_in_three_dimensions():
-    pyramid = on_points.points_of([(2, 2, 2), (1, 1, 1)], [4, 8], middle=True)
+    pyramid = on_points.points_of(
+        [(2, 2, 2), (1, 1, 1)], [(4, 4, 4), (8, 8, 8)], middle=True
+    )
     assert pyramid.at[:2].tolist() == [[2, 2, 2], [2, 2, 6]]
     assert pyramid.at[-1].tolist() == [4, 4, 4]
     box = jnp.array([[0.5, 0.5, 0.5, 5.5, 4.5, 7.5]])
