@@ -12,6 +12,8 @@ _OF_ALL = (
     "label_names",
     "has_masks",
     "class_names",
+    "has_boxes",
+    "kind_names",
 )  # said once, and not of each example
 
 
@@ -49,6 +51,16 @@ class Columns:
     def class_names(self) -> Sequence[str] | None:
         """Of the masks' values 0, 1, 2, ..., or of their k regions."""
         return self.make("class_names")
+
+    @cached_property
+    def has_boxes(self) -> bool:
+        """Whether records have boxes, be it none of an image; else no record has."""
+        return self.make("has_boxes")
+
+    @cached_property
+    def kind_names(self) -> Sequence[str] | None:
+        """Of the boxes' kinds 0, 1, 2, ..."""
+        return self.make("kind_names")
 
     def take(self, rows: np.ndarray) -> "Columns":
         """Return the table of some rows, in that order; repeats are allowed."""

@@ -95,6 +95,7 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
         "percentiles": (0.5, 99.5),
         "window_hu": config_dict.placeholder(tuple),
         "foreground": 0.0,
+        "most_boxes": 0,
         "workers": 0,
         "cache": "",
         "on_error": "raise",

@@ -49,7 +49,8 @@ class Source(ABC):
     records have masks, or none has, as `has_masks` says; `class_names` are those of the values 0, 1, 2, ... or of the k
     regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
     that lies as the record's image lies, in the source's own format and geometry, and
-    returns its path; of a wrapper, its `origin` does.
+    returns its path; of a wrapper, its `origin` does. So with boxes: all records have
+    some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds.
     """
 
     labels: np.ndarray | None
@@ -57,6 +58,8 @@ class Source(ABC):
     label_names: Sequence[str] | None
     has_masks: bool = False
     class_names: Sequence[str] | None = None
+    has_boxes: bool = False
+    kind_names: Sequence[str] | None = None
     write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
 
     @abstractmethod
@@ -109,6 +112,8 @@ class Examples(Source):
     write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
     class_names: Sequence[str] | None = None
     has_masks: bool = False
+    has_boxes: bool = False
+    kind_names: Sequence[str] | None = None
 
     def __post_init__(self):
         if has_findings(self) and self.label_names is None:
@@ -179,6 +184,14 @@ class Wrapper(Source):
     @property
     def class_names(self) -> Sequence[str] | None:
         return self.columns.class_names
+
+    @property
+    def has_boxes(self) -> bool:
+        return self.columns.has_boxes
+
+    @property
+    def kind_names(self) -> Sequence[str] | None:
+        return self.columns.kind_names
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from medssl_jax.saved.encoder import load_encoder
 
 
 def check_data(method: Method, rows: Sampler, train: Source) -> None:
-    """Refuse data that a method cannot use: its rows' turns, its labels, its masks.
+    """Refuse data that a method cannot use: its turns, labels, masks or boxes.
 
     Raises:
       ConfigError: naming the field, and what the data have.
@@ -34,6 +34,8 @@ def check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
     if any(method.voxels):
         _check_masks(method, train)
+    if method.boxes:
+        _check_boxes(method, train)
 
 
 def accumulation_warning(method: Method, durations: Durations) -> str:
@@ -115,5 +117,19 @@ def _check_masks(method, source):
         field = "regions" if method.voxels.regions else "classes"
         raise ConfigError(
             f"method.{field} is {count}, and the masks have {len(names)}: "
+            f"{', '.join(names)}"
+        )
+
+
+def _check_boxes(method, source):
+    if not source.has_boxes:
+        raise ConfigError(
+            "config.method learns from boxes, and the training data has none: set "
+            "data.boxes, or use a source of boxes"
+        )
+    names = source.kind_names
+    if names is not None and len(names) != method.boxes:
+        raise ConfigError(
+            f"method.kinds is {method.boxes}, and the boxes have {len(names)}: "
             f"{', '.join(names)}"
         )

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from medssl_jax import resolve
 from medssl_jax.data import energies, settings
+from medssl_jax.data.boxed import Boxed
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.masked import Masked
 from medssl_jax.data.order import roles
@@ -130,6 +131,10 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
     if any(method.voxels):
         sources = {
             role: Masked(source, *method.voxels) for role, source in sources.items()
+        }
+    if method.boxes:
+        sources = {
+            role: Boxed(source, method.boxes) for role, source in sources.items()
         }
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
     init = made.init(example)

@@ -9,13 +9,14 @@ from absl import logging
 from PIL import Image, ImageOps
 
 from medssl_jax.data import tree
+from medssl_jax.data.box_files import BoxTable, read_boxes
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_slice import read_flat
 from medssl_jax.data.host import check
 from medssl_jax.data.masks import pair
 from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
-from medssl_jax.data.table import examples
+from medssl_jax.data.table import examples, refuse_any
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.ranges import Count
 
@@ -37,6 +38,8 @@ def images(
     unlisted: str = "raise",
     only: str = "",
     masks: str = "",
+    boxes: str = "",
+    kinds: tuple[str, ...] = (),
     channels: str | Count = "grey",
 ) -> Examples:
     """Read every PNG, JPEG and single-frame DICOM file below `root` as an image.
@@ -53,14 +56,18 @@ def images(
       only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
       masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`), read as `load_png_mask`; empty: none.
+      boxes: CSV `path,x0,y0,x1,y1,label,patient` or COCO's JSON, in pixels
+        (`box_files.read_boxes`); empty: none.
+      kinds: names of the boxes' labels, in the order of their numbers; (): numbers, or
+        COCO's categories by their ids.
       channels: "grey", or 1, gives (rows, columns, 1); a file in colour is an error,
         unless its three channels are the same. "rgb", or 3, gives (rows, columns, 3);
         of grey files the one channel is repeated.
 
     Raises:
       ConfigError: if channels or unlisted is not known; as `masks.pair`.
-      DataError: if root or table cannot be used, or images and masks are not pairs; on
-        reading, naming the file, if it is damaged, animated or multi-frame, too large
+      DataError: if root or table cannot be used, or images and masks are not pairs; as
+        `box_files.read_boxes`, and if an image of it is not there; on reading, naming the file, if it is damaged, animated or multi-frame, too large
         to be an image, in colour where grey is wanted, or holds one value only; as
         `load_png_mask`.
     """
@@ -71,7 +78,8 @@ def images(
         raise ConfigError(f"data.channels {channels!r} is not known: {known}")
     names = _find(root)
     pairs = pair(root, names, _MASKS, masks=masks, labels=labels, only=only)
-    read = _Read(root, channels, pairs.masks)
+    table = read_boxes(boxes, kinds) if boxes else None
+    read = _Read(root, channels, pairs.masks, table)
     source = examples(
         pairs.names,
         read,
@@ -80,7 +88,22 @@ def images(
         unlisted=unlisted,
         only=only,
     )
-    return replace(source, write_mask=_write_mask, has_masks=bool(masks))
+    source = replace(source, write_mask=_write_mask, has_masks=bool(masks))
+    return source if table is None else _with_boxes(source, table, names)
+
+
+def _with_boxes(source, table, names):
+    refuse_any(
+        table.path, "image(s) without a file", sorted(table.boxes.keys() - {*names})
+    )
+    patients = source.patients
+    if patients is None and table.patients is not None:
+        missing = [name for name in source.names if name not in table.patients]
+        instead = "list those without boxes too, or leave the column patient out"
+        refuse_any(table.path, "file(s) without a patient", missing, instead)
+        patients = [table.patients[name] for name in source.names]
+    known = {"has_boxes": True, "kind_names": table.kinds, "patients": patients}
+    return replace(source, **known)
 
 
 @dataclass(frozen=True)
@@ -88,6 +111,7 @@ class _Read:
     root: str
     channels: str
     masks: Mapping[str, Path] | None
+    boxes: BoxTable | None = None
 
     def __call__(self, name: str) -> Record:
         path = Path(self.root) / name
@@ -102,13 +126,18 @@ class _Read:
         if self.masks is not None:
             shape = record["image"].shape[:-1]
             record["mask"] = load_png_mask(self.masks[name], shape)
+        if self.boxes is not None:
+            record["boxes"] = self.boxes.of(name, record["image"].shape[:-1])
         return check(record, str(path))
 
     def stamp(self, name: str) -> str:
-        paths = [Path(self.root) / name]
+        paths, read = [Path(self.root) / name], self.channels
         if self.masks is not None:
             paths.append(self.masks[name])
-        return f"images {self.channels} {tree.stamp(*paths)}"
+        if self.boxes is not None:
+            paths.append(Path(self.boxes.path))
+            read += f" {self.boxes.kinds}"
+        return f"images {read} {tree.stamp(*paths)}"
 
 
 def _write_mask(name: str, mask: np.ndarray, folder: Path) -> Path:
