@@ -14,6 +14,7 @@ setup(
     package_data={"medssl_jax.report": ["*.jinja"]},
     install_requires=[
         "absl-py>=2.1",
+        "faster-coco-eval>=1.7",
         "filelock>=3.16",
         "flax>=0.12",
         "grain>=0.2.15",

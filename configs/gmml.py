@@ -141,9 +141,10 @@ def demo(config: ConfigDict) -> None:
     config.splits = dict(probe=dict(seed=1, count=512), test=dict(seed=2, count=512))
     config.model.update(patch=8, width=96, heads=3, depth=6, maps=(3, 4, 5, 6))
     config.method.align = 8
-    config.batch_size = config.micro_batch_size = 64
+    config.batch_size = config.micro_batch_size = 16
     config.train_epochs = 30.0
-    config.log_every_steps = 16
+    config.log_every_steps = 64
     config.schedule = dict(name="cosine", peak=1e-3, scaling="none", warmup_epochs=2.0)
-    config.views = views(size=(64, 64), least=0.5)
+    # most of a slice, as the ligament is in its middle
+    config.views = views(size=(64, 64), least=0.8)
     config.views.first.gaussian_blur.sigma = (0.1, 1.0)
