@@ -17,7 +17,16 @@ PREPARED = {
     *("crop_to_body", "longest_side", "on_error"),
 }
 FED = PREPARED | {
-    *("frames", "foreground", "workers", "cache", "balance", "sampler", "slices"),
+    *(
+        "frames",
+        "foreground",
+        "most_boxes",
+        "workers",
+        "cache",
+        "balance",
+        "sampler",
+        "slices",
+    ),
 }
 BESIDE_SOURCE = {
     "train": FED,

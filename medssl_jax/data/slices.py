@@ -73,7 +73,7 @@ class Turned(Wrapper):
 
 @dataclass(frozen=True)
 class Slices(Wrapper):
-    """Slices of prepared volumes (f, *s, c): an example each, without masks.
+    """Slices of prepared volumes (f, *s, c): an example each, without masks or boxes.
 
     Labels and patients are those of the volume. Where patients are not known, each volume
     is one: its slices stay together in splits.
@@ -107,7 +107,7 @@ class Slices(Wrapper):
         if columns.patients is None:
             ids = [_id(self.source, i) for i in range(len(self.source))]
             columns = columns.replace(patients=ids)
-        return columns.take(volumes).replace(has_masks=False)
+        return columns.take(volumes).replace(has_masks=False, has_boxes=False)
 
     @property
     def distinct(self) -> int:

@@ -1,5 +1,6 @@
 """What is known of examples reaches through every wrapper, row by row."""
 
+import dataclasses
 import inspect
 import pickle
 import pkgutil
@@ -133,6 +134,8 @@ def test_no_wrapper_tells_of_its_examples_by_itself():
         "label_names",
         "has_masks",
         "class_names",
+        "has_boxes",
+        "kind_names",
     }
     assert columns <= vars(Wrapper).keys() and len(_all(Wrapper)) >= 3
     for wrapper in _all(Wrapper):
@@ -212,3 +215,16 @@ def test_classes_of_masks_that_differ_within_a_mixture_are_refused_when_asked_fo
         _ = mixture.class_names
     unnamed = Mixture([examples(class_names=None), knees], ("mr", "ct"))
     assert unnamed.class_names == BONES
+
+
+def test_kinds_of_boxes_that_differ_within_a_mixture_are_refused_when_asked_for():
+    def boxed(*names):
+        return dataclasses.replace(examples(), has_boxes=True, kind_names=names)
+
+    mixture = Mixture([boxed("nodule"), boxed("mass")], ("ct", "xray"))
+    assert mixture.has_boxes
+    with pytest.raises(ConfigError, match="boxes .* the kinds mass and nodule"):
+        _ = mixture.kind_names
+    same = Mixture([boxed("mass"), boxed("mass")], ("ct", "xray"))
+    assert same.kind_names == ("mass",)
+    assert not Mixture([boxed("mass"), examples()], ("ct", "xray")).has_boxes

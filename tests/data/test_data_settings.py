@@ -116,6 +116,7 @@ def test_the_data_of_a_training_is_its_source_and_how_it_is_fed():
         "percentiles": (0.5, 99.5),
         "window_hu": None,
         "foreground": 0.0,
+        "most_boxes": 0,
         "workers": 2,
         "cache": "",
         "on_error": "raise",

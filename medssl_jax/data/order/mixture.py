@@ -95,15 +95,22 @@ class Mixture(Source):
           ConfigError: if they have others in another part: one class would mean two
             things. Whoever makes nothing of masks does not ask.
         """
-        named = (part.class_names for part in self.parts)
-        kinds = {tuple(names) for names in named if names is not None}
-        if len(kinds) > 1:
-            said = " and ".join(sorted(", ".join(names) for names in kinds))
-            raise ConfigError(
-                f"the masks of config.data.sources have the classes {said}; learn from "
-                "sources that have the same"
-            )
-        return next(iter(kinds), None)
+        each = [part.class_names for part in self.parts]
+        return _one_list(each, "masks", "classes")
+
+    @property
+    def has_boxes(self) -> bool:
+        return all(part.has_boxes for part in self.parts)
+
+    @property
+    def kind_names(self) -> Sequence[str] | None:
+        """Of those boxes whose kinds have names.
+
+        Raises:
+          ConfigError: as `class_names`.
+        """
+        each = [part.kind_names for part in self.parts]
+        return _one_list(each, "boxes", "kinds")
 
     @cached_property
     def patients(self) -> list[str] | None:
@@ -193,3 +200,15 @@ def ranges(source: Source) -> Mapping[str, list[range]]:
 
 def _said(names: Sequence[str] | None) -> str:
     return "classes" if names is None else f"the findings {', '.join(names)}"
+
+
+def _one_list(each, targets, values):
+    """Return the names that parts agree on, of those that have some."""
+    lists = {tuple(names) for names in each if names is not None}
+    if len(lists) > 1:
+        said = " and ".join(sorted(", ".join(names) for names in lists))
+        raise ConfigError(
+            f"the {targets} of config.data.sources have the {values} {said}; learn from "
+            "sources that have the same"
+        )
+    return next(iter(lists), None)

@@ -31,14 +31,14 @@ def nested(
     """
     if not 0 < fraction <= 1:
         raise ConfigError(f"{field} {fraction} is not in (0, 1]")
-    labels = source.labels
+    labels, targets = source.labels, source.has_masks or source.has_boxes
     if labels is None:
-        labels = np.zeros(len(source), int) if source.has_masks else [UNLABELLED]
+        labels = np.zeros(len(source), int) if targets else [UNLABELLED]
     labels = np.asarray(labels)
     known = _known(labels)
     if not known.any():
         raise ConfigError(f"{field} needs labels; the training data has none")
-    labelled = np.arange(len(source)) if source.has_masks else np.flatnonzero(known)
+    labelled = np.arange(len(source)) if targets else np.flatnonzero(known)
     ids = range(len(source)) if source.patients is None else source.patients
     _, patient = np.unique(np.asarray(ids)[labelled], return_inverse=True)
     stratum = _rarest(_shown(labels[labelled]), patient)

@@ -92,6 +92,8 @@ def _write_examples(folder, split, source, shards):
         "label_names": _label_names(source),
         "has_masks": source.has_masks,
         "class_names": source.class_names and list(source.class_names),
+        "has_boxes": source.has_boxes,
+        "kind_names": source.kind_names and list(source.kind_names),
     }
     files.write_json(folder / layout.examples_name(split), content)
 

@@ -52,6 +52,8 @@ class _Examples(BaseModel, extra="allow"):
     label_names: list[str] | None
     has_masks: bool = False
     class_names: list[str] | None = None
+    has_boxes: bool = False
+    kind_names: list[str] | None = None
 
 
 def shard_name(split: str, index: int, count: int) -> str:

@@ -74,6 +74,8 @@ def shards(*, root: str, split: str) -> "Shards":
         ends,
         examples.get("has_masks", False),  # absent where there were none yet
         examples.get("class_names"),
+        examples.get("has_boxes", False),
+        examples.get("kind_names"),
     )
 
 
@@ -99,6 +101,8 @@ class Shards(Source):
     ends: Sequence[int]
     has_masks: bool = False
     class_names: Sequence[str] | None = None
+    has_boxes: bool = False
+    kind_names: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
