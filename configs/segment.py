@@ -13,7 +13,8 @@ images    2D images, and PNG masks, likewise.
 shards    of configs/prepare.py.
 pancreas  Taleb et al. 2020 on the decathlon's Task07: 3D U-Net of 16 to 256 channels, 128^3,
           Dice, Adam 1e-3, gradients cut at 1, batch 2, the encoder frozen for 25 of 400
-          epochs. Not yet run: the data is not to be had here.
+          epochs. Not yet run: the data is not to be had here. A step takes 1.9 GiB of an H100,
+          and does not fit a TPU v5e (16.1 of 16 GiB: its rows of 128 hold 16 channels).
 brats     the same on Task01: four MR channels, three regions that overlap. Not yet run.
 
 init_from is a run, an encoder, or "" for random weights, which are not to be frozen:
