@@ -1,5 +1,8 @@
 """What XLA is told before there is a GPU."""
 
+import subprocess
+import sys
+
 import pytest
 
 from medssl_jax.run import gpu
@@ -24,3 +27,12 @@ def test_channels_are_last_where_nobody_said_otherwise(
         monkeypatch.setenv("XLA_FLAGS", before)
     gpu.channels_last()
     assert gpu.os.environ.get("XLA_FLAGS") == after
+
+
+def test_nothing_uses_a_device_before_main_runs():
+    """What XLA_FLAGS say is read once: with the first device."""
+    code = (
+        "import medssl_jax.main; from jax._src import xla_bridge; "
+        "assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
