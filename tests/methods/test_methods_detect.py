@@ -99,8 +99,9 @@ def test_the_losses_are_those_of_the_formulas():
         dtype=jnp.float32,
         **SETTINGS | {"middle": False, "coarser": 0, "kinds": 2, "least_points": 8.0},
     )
-    boxes = np.array([[4, 4, 20, 28], [8, 10, 58, 60], [30, 30, 41, 38], [0] * 4]) / 64
-    rows = np.concatenate([boxes, [[0], [1], [0], [NO_BOX]]], axis=1).astype(np.float32)
+    boxes = np.array([[4, 4, 20, 28], [0] * 4, [8, 10, 58, 60], [30, 30, 41, 38]]) / 64
+    kinds = [[0], [NO_BOX], [1], [0]]  # the last is one: -1 would be it
+    rows = np.concatenate([boxes, kinds], axis=1).astype(np.float32)
     one = np.concatenate([rows[:1], [[0] * 4 + [NO_BOX]] * 3]).astype(np.float32)
     image = np.zeros((2, 64, 64, 1), np.float32)
     batch = {"image": image, "boxes": np.stack([rows, one])}
@@ -114,7 +115,7 @@ def test_the_losses_are_those_of_the_formulas():
 
     points = on_points.points_of([(8, 8), (4, 4)], [(8, 8), (16, 16)], middle=False)
     expected = {"focal": [], "giou": [], "centreness": [], "points": []}
-    for own in (rows[:3], one[:1]):
+    for own in (rows[[0, 2, 3]], one[:1]):
         corners, kinds = jnp.asarray(own[:, :4] * 64), own[:, 4]
         match = on_points.matched(points, corners, jnp.ones(len(own), bool))
         sums = {"focal": 0.0, "giou": 0.0, "centreness": 0.0}
@@ -165,6 +166,8 @@ def test_decoding_keeps_the_likeliest_of_each_kind_within_the_image():
     assert len(found["score"]) == 9
     empty = np.asarray(found["kind"]) == -1
     assert (np.asarray(found["score"])[empty] == 0).all() and empty[-1]
+    low, high = np.split(np.asarray(found["boxes"])[~empty], 2, axis=1)
+    assert (high > low).all()
 
 
 @pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=pytest.mark.slow)])
