@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from absl import logging
 from jaxtyping import Float32
 
 from medssl_jax.data import tree
+from medssl_jax.data.rows import posix
 from medssl_jax.errors import DataError
 
 _CORNERS = ("x0", "y0", "x1", "y1")
@@ -121,7 +122,7 @@ def _csv(path, kinds):
                 cells = {column: cell.strip() for column, cell in cells.items()}
                 if not cells["path"]:
                     raise DataError(path, f"{place}: path is empty")
-                name = PurePosixPath(cells["path"].replace("\\", "/")).as_posix()
+                name = posix(cells["path"])
                 own = boxes.setdefault(name, [])
                 if "patient" in header:
                     _note_patient(path, place, name, cells["patient"], patients)
@@ -202,7 +203,7 @@ def _coco(path, kinds):
     files = {
         i: _field(path, "images", image, "file_name") for i, image in images.items()
     }
-    boxes: dict[str, list[Box]] = {_posix(name): [] for name in files.values()}
+    boxes: dict[str, list[Box]] = {posix(str(name)): [] for name in files.values()}
     if len(boxes) < len(files):
         raise DataError(path, "two of its images have one file_name")
     for entry in _by_id(path, content, "annotations").values():
@@ -220,7 +221,7 @@ def _coco(path, kinds):
             raise DataError(path, f"{place}: bbox {box} is not x, y, width, height")
         x, y, width, height = map(float, box)
         kind = kinds.index(names[entry["category_id"]])
-        name = _posix(files[entry["image_id"]])
+        name = posix(str(files[entry["image_id"]]))
         boxes[name].append(Box(x, y, x + width, y + height, kind, place))
     return BoxTable(path, boxes, kinds, None)
 
@@ -256,10 +257,6 @@ def _field(path, part, entry, field):
 
 def _is_finite(x):
     return isinstance(x, int | float) and math.isfinite(x)
-
-
-def _posix(name):
-    return PurePosixPath(str(name).replace("\\", "/")).as_posix()
 
 
 def _said(box):

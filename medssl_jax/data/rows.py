@@ -79,7 +79,7 @@ def read_rows(
             for cells in reader:
                 line = reader.line_num
                 cells = _stripped(path, line, cells, filled)
-                name = _posix(cells["path"])
+                name = posix(cells["path"])
                 if name in rows:
                     lines = f"lines {rows[name].line} and {line}"
                     raise DataError(path, f"{lines} are both for {name!r}; keep one")
@@ -158,10 +158,11 @@ def _row(path, line, cells, findings, chosen):
     if findings:
         number = tuple(_finding(cells[f], path, line, f) for f in findings)
     mask = cells.get("mask")
-    return Row(line, number, cells.get("patient"), mask and _posix(mask), chosen)
+    return Row(line, number, cells.get("patient"), mask and posix(mask), chosen)
 
 
-def _posix(cell):
+def posix(cell: str) -> str:
+    """Return a path as POSIX writes it, whichever system wrote the cell."""
     return PurePosixPath(cell.replace("\\", "/")).as_posix()
 
 

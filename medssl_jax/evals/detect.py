@@ -1,7 +1,7 @@
 """What a detector is worth: FROC, average precision, and the case as a whole."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -13,7 +13,7 @@ from medssl_jax.evals.base import Context, Evaluator
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.evals.coco import average_precision
 from medssl_jax.evals.froc import RATES
-from medssl_jax.evals.hits import CENTRE, Detected, froc, outcome
+from medssl_jax.evals.hits import CENTRE, Detected, Outcome, froc, outcome
 from medssl_jax.files import write_csv
 from medssl_jax.ranges import Part
 
@@ -48,7 +48,7 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
     roles = ("validation", "test") if "train" in context.sources else ("test",)
     for role in roles:
         source = context.sources.get(role)
-        if source is None or not len(source) or not source.has_boxes:
+        if source is None or not source.has_boxes or not _has_any(source):
             raise ConfigError(
                 f"detect needs cases with boxes for {role}: set --config.splits.{role}"
                 ".fraction, or give that role a source with data.boxes"
@@ -66,7 +66,8 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
         return found
 
     def during(params, aux):
-        measured = _values(detected("validation", params, aux), hit)
+        found = detected("validation", params, aux)
+        measured = _values([_case(one, hit) for one in found])
         chosen = measured.get("AUC", measured[_FROC])
         named = {f"validation_{name}": value for name, value in measured.items()}
         return {"validation_loss": 1 - chosen, **named}
@@ -77,6 +78,10 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
         return _results(source, found, kinds, hit, context.draw.shape, context.seed)
 
     return Evaluator(during, final)
+
+
+def _has_any(source: Source) -> bool:
+    return any(len(source[i]["boxes"]) for i in range(len(source)))
 
 
 def _of_image(rows, told, i) -> Detected:
@@ -91,47 +96,72 @@ def _of_image(rows, told, i) -> Detected:
     )
 
 
-def _values(images: Sequence[Detected], hit) -> dict[str, float]:
-    """Return what can be known: FROC, AUC of cases, accuracy of their kinds."""
-    positive = np.array([len(one.truth) > 0 for one in images])
-    found = {_FROC: float(froc([outcome(one, hit) for one in images]).mean())}
-    if 0 < positive.sum() < len(positive):
-        scores = [one.scores.max(initial=0.0) for one in images]
-        found["AUC"] = float(roc_auc_score(positive, scores))
-    right = [x for x in map(_is_right, images) if x is not None]
-    if right and len({int(one.truth_kinds[0]) for one in images if len(one.truth)}) > 1:
-        found["accuracy"] = float(np.mean(right))
-    return found
+class _Case(NamedTuple):
+    """What is measured of an image, found once however often it is drawn.
+
+    score: of its likeliest box, 0 without one.
+    kind: of its boxes; None where they have none, or several.
+    guess: the likeliest box's kind, -1 without one.
+    """
+
+    outcome: Outcome
+    score: float
+    kind: int | None
+    guess: int
 
 
-def _is_right(one: Detected) -> bool | None:
-    """Say whether the likeliest box is of the case's kind; None where it has not one."""
-    if len(set(one.truth_kinds.tolist())) != 1:
-        return None
-    if not len(one.scores):
-        return False
-    return bool(one.kinds[one.scores.argmax()] == one.truth_kinds[0])
+def _case(one: Detected, hit) -> _Case:
+    kinds = set(one.truth_kinds.tolist())
+    kind = kinds.pop() if len(kinds) == 1 else None
+    guess = int(one.kinds[one.scores.argmax()]) if len(one.scores) else -1
+    return _Case(outcome(one, hit), float(one.scores.max(initial=0.0)), kind, guess)
+
+
+def _froc(cases: Sequence[_Case]) -> float:
+    return float(froc([case.outcome for case in cases]).mean())
+
+
+def _auc(cases: Sequence[_Case]) -> float:
+    positive = np.array([case.outcome.lesions > 0 for case in cases])
+    if not 0 < positive.sum() < len(positive):
+        return float("nan")
+    return float(roc_auc_score(positive, [case.score for case in cases]))
+
+
+def _accuracy(cases: Sequence[_Case]) -> float:
+    known = [case for case in cases if case.kind is not None]
+    if len({case.kind for case in known}) < 2:
+        return float("nan")
+    return float(np.mean([case.guess == case.kind for case in known]))
+
+
+_MEASURES = {_FROC: _froc, "AUC": _auc, "accuracy": _accuracy}  # NaN where unknown
+
+
+def _values(cases: Sequence[_Case]) -> dict[str, float]:
+    """Return what can be known."""
+    found = {name: measure(cases) for name, measure in _MEASURES.items()}
+    return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def _results(source: Source, images, kinds, hit, shape, seed) -> dict[str, Any]:
-    names = list(_values(images, hit))
+    cases = [_case(one, hit) for one in images]
     drawn = {"groups": source.patients, "seed": seed}
 
     def interval(name) -> Interval:
         def of_some(indices):
-            some = _values([images[i] for i in indices], hit)
-            return some.get(name, float("nan"))
+            return _MEASURES[name]([cases[i] for i in indices])
 
-        return resampled(of_some, len(images), **drawn)
+        return resampled(of_some, len(cases), **drawn)
 
-    found = {name: interval(name) for name in names}
+    found = {name: interval(name) for name in _values(cases)}
     rule = "its centre within" if hit == CENTRE else f"an overlap of {hit:g}"
     lesions = sum(len(one.truth) for one in images)
     rows = [[name, value.text()] for name, value in found.items()]
     if len(shape) == 2:
         precision = average_precision(images, kinds, shape)
         rows += [[name, f"{value:.3f}"] for name, value in precision.items()]
-    each = froc([outcome(one, hit) for one in images])
+    each = froc([case.outcome for case in cases])
     table = {
         "title": "Test",
         "note": f"{lesions} boxes in {len(images)} images; a detection hits by {rule}. "

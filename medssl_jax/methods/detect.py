@@ -103,12 +103,12 @@ def detect(
         x = views["first"](view_key, batch["image"][0])[None]
         encoder = backbone.init(backbone_key, x)
         features, _ = backbone.apply(encoder, x, False)
-        _points(encoder, x, features.maps)  # refuses too few maps
+        points_on(encoder, x, features.maps)  # refuses too few maps
         detecting = head.init(head_key, features.maps)
         params = {"backbone": encoder["params"], "head": detecting["params"]}
         return params, {"batch_stats": {"backbone": encoder["batch_stats"], "head": {}}}
 
-    def _points(encoder, images, maps) -> Points:
+    def points_on(encoder, images, maps) -> Points:
         shapes = tuple(m.shape[1:-1] for m in maps)
         strides = strides_of(backbone, encoder, images.shape[1:], levels, coarser)
         return points_of(levels_of(shapes, levels, coarser), strides, middle=middle)
@@ -123,7 +123,7 @@ def detect(
         )
         detecting = base.variables(params, aux["batch_stats"], "head")
         found, _ = head.apply(detecting, features.maps, True)
-        points = _points(encoder, images, features.maps)
+        points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])
 
         def of_one(found, rows):
@@ -161,7 +161,7 @@ def detect(
         features, _ = backbone.apply(encoder, images, False)
         detecting = base.variables(params, aux["batch_stats"], "head")
         found, _ = head.apply(detecting, features.maps, False)
-        points = _points(encoder, images, features.maps)
+        points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])
         fixed = {"candidates": candidates, "most": most, "overlap": overlap}
         return jax.vmap(lambda f: decoded(points, *f, sides, **fixed))(found)

@@ -104,6 +104,12 @@ def test_false_alarms_and_other_kinds_cost(tmp_path):
     assert "its centre within" in final["tables"][0]["note"]
 
 
+def test_a_role_without_a_single_box_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "boxes_of", lambda i: np.empty((0, 5), np.float32))
+    with pytest.raises(ConfigError, match="needs cases with boxes for validation"):
+        detect(context(tmp_path), hit=0.5)
+
+
 def test_where_all_images_have_boxes_froc_chooses(tmp_path, monkeypatch):
     one = np.array([[0.1, 0.2, 0.5, 0.4, 0]], np.float32)
     monkeypatch.setitem(globals(), "boxes_of", lambda i: one)
