@@ -39,6 +39,7 @@ BESIDE_SOURCE = {
 OF_METHOD = {
     "supervised": {"label_fraction", "split_seed"},
     "segment": {"label_fraction", "split_seed"},
+    "detect": {"label_fraction", "split_seed"},
     "swav": {"known_labels"},
 }
 

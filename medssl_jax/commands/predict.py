@@ -14,6 +14,7 @@ from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import apply_to_all
+from medssl_jax.evals.detections import write_detections
 from medssl_jax.evals.predictions import write_predictions
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
@@ -23,8 +24,9 @@ from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
 def run(config: ConfigDict, workdir: Path) -> None:
     """Predict every example of `config.data` with the model `config.init_from`.
 
-    Writes predictions.csv with a row for each, or, where the model segments, masks/
-    with a file for each: in the orientation and grid of its image, under its name.
+    Writes predictions.csv with a row for each; where the model segments, masks/ with a
+    file for each: in the orientation and grid of its image, under its name; where it
+    detects, detections.csv with a row for each box, in pixels of its image.
 
     Raises:
       ConfigError: if no model is named.
@@ -40,6 +42,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
         return
     if any(predictor.voxels):
         _masks(predictor, source, workdir / "masks")
+    elif method_of(predictor.spec).boxes:
+        _boxes(predictor, source, workdir / "detections.csv")
     else:
         _probabilities(predictor, source, workdir / "predictions.csv", config)
 
@@ -51,6 +55,17 @@ def _masks(predictor: Predictor, source: Source, folder: Path) -> None:
         write = origin.write_mask or write_array
         write(origin.name(j), mask, folder)
     print(f"{len(source)} masks: {folder}")
+
+
+def _boxes(predictor: Predictor, source: Source, path: Path) -> None:
+    found = []
+    for i in tqdm(range(len(source)), desc="detecting", disable=None):
+        origin, j = source.origin(i)
+        found.append(predictor.of_record(origin[j], source.name(i)))
+    of_all = ([one[name] for one in found] for name in ("boxes", "score", "kind"))
+    write_detections(path, source, *of_all, predictor.spec["kind_names"])
+    count = sum(len(one["boxes"]) for one in found)
+    print(f"{count} boxes in {len(source)} images: {path}")
 
 
 def _probabilities(predictor, source, path, config) -> None:

@@ -199,6 +199,7 @@ def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
         spec = this.task.spec | {"method": this.config.method.to_dict()}
         spec["evaluation"] = provenance.plain(this.config.evaluation)
         spec["label_names"] = this.task.sources[TRAIN].label_names
+        spec["kind_names"] = this.task.sources[TRAIN].kind_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from medssl_jax.data.source import NO_BOX, UNLABELLED, Record
 from medssl_jax.errors import ConfigError
@@ -37,6 +38,15 @@ def cut(record: Record, place: Place) -> Record:
         planes = np.asarray(record["planes"], np.int32)[place.cuts[0]]
         found["planes"] = np.pad(planes, place.padding[0], constant_values=UNLABELLED)
     return found
+
+
+def placed_back(
+    boxes: Float[np.ndarray, "m corners"], place: Place
+) -> Float[np.ndarray, "m corners"]:
+    """Return boxes of a clip, as fractions of it, as fractions of the image."""
+    inputs, starts, outputs = _extents(place)
+    corners = boxes.reshape(-1, 2, len(place.inputs))
+    return ((corners * outputs + starts) / inputs).reshape(boxes.shape)
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class Draw:
             1 - sum(p) / n for n, p in zip(self.shape, place.padding, strict=True)
         )
         return clip | {"repeated_frames": repeated, "padding": 1 - filled}
+
+    def place(self, record: Record) -> Place:
+        """Return what is taken of a record in evaluation."""
+        place, _ = self._place(record, None)
+        return place
 
     def _place(self, record, rng):
         inputs = record["image"].shape[:-1]
@@ -162,21 +177,26 @@ def _cut(array, place):
 def _boxes(boxes, place):
     """Return the boxes whose centre is in the clip, cut to it, as fractions of it."""
     n = len(place.inputs)
-    if isinstance(place.cuts[0], np.ndarray):
-        raise ConfigError(
-            "boxes need data.frames 'all': a box has no extent in frames that are drawn"
-        )
-    inputs = np.array(place.inputs, np.float32)
-    starts = np.array([cut.start for cut in place.cuts], np.float32)
-    starts -= [before for before, _ in place.padding]
-    outputs = np.array([cut.stop - cut.start for cut in place.cuts], np.float32)
-    outputs += np.sum(place.padding, axis=1)
+    inputs, starts, outputs = _extents(place)
     corners = np.float32(boxes)[:, : 2 * n].reshape(-1, 2, n)
     corners = (corners * inputs - starts) / outputs
     centres = corners.mean(axis=1)
     inside = ((centres >= 0) & (centres <= 1)).all(axis=1)
     corners = np.clip(corners, 0, 1).reshape(-1, 2 * n)
     return np.concatenate([corners, np.float32(boxes)[:, 2 * n :]], axis=1)[inside]
+
+
+def _extents(place):
+    """Return voxels of the image, where in it the clip starts, and voxels of that."""
+    if isinstance(place.cuts[0], np.ndarray):
+        raise ConfigError(
+            "boxes need data.frames 'all': a box has no extent in frames that are drawn"
+        )
+    starts = np.array([cut.start for cut in place.cuts], np.float32)
+    starts -= [before for before, _ in place.padding]
+    outputs = np.array([cut.stop - cut.start for cut in place.cuts], np.float32)
+    outputs += np.sum(place.padding, axis=1)
+    return np.array(place.inputs, np.float32), starts, outputs
 
 
 def _filled(boxes, most):

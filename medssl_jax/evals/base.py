@@ -59,8 +59,8 @@ class Evaluator(NamedTuple):
 
     during: scalars at every checkpoint; the best checkpoint is that of the lowest
       "validation_loss", where there is one.
-    final: what results.json holds: `headline`, `tables`, `roc`, `collapse`; where
-      there is the last, the headline has its verdict in words, and `embedded_examples`
+    final: what results.json holds: `headline`, `tables`, `roc`, `curves` (title, note,
+      labels and lines of x and y), `collapse`; where there is the last, the headline has its verdict in words, and `embedded_examples`
       counts what it was measured on.
     lacking: what the data cannot support, a line each, to be said before training.
     """
@@ -89,7 +89,7 @@ def _merged(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             merged[name] = value
         elif name == "headline":
             merged[name] = f"{merged[name]} {value}"
-        elif name in ("tables", "roc"):
+        elif name in ("tables", "roc", "curves"):
             merged[name] = [*merged[name], *value]
         elif name == "values" and not merged[name].keys() & value.keys():
             merged[name] = {**merged[name], **value}

@@ -68,6 +68,28 @@ def froc(
     return sensitivities(false, hit, lesions=lesions, images=len(outcomes), at=at)
 
 
+def of_kind(detected: Detected, kind: int) -> Detected:
+    """Return what there is and what was found of one kind."""
+    true, found = detected.truth_kinds == kind, detected.kinds == kind
+    return Detected(
+        detected.truth[true],
+        detected.truth_kinds[true],
+        detected.boxes[found],
+        detected.scores[found],
+        detected.kinds[found],
+    )
+
+
+def threshold_at(outcomes: Sequence[Outcome], rate: float) -> float:
+    """Return the least score of so many false positives an image, or fewer."""
+    false = np.sort(np.concatenate([one.false_scores for one in outcomes]))[::-1]
+    allowed = int(rate * len(outcomes) + 1e-9)
+    if allowed >= len(false):
+        return 0.0
+    # those that tie with the first that is too many are too many
+    return float(np.nextafter(false[allowed], np.inf))
+
+
 def _hits(detected: Detected, rule: str | float) -> Bool[np.ndarray, "n m"]:
     boxes, truth = detected.boxes[:, None], detected.truth[None]
     r = boxes.shape[-1] // 2

@@ -46,8 +46,11 @@ class Method(NamedTuple):
       export see of a pretext task.
     predict: (params, aux, images (b, *s, c)) -> what a task with labels says of them, by
       name: "probability" (b, classes or findings), "mask" (b, *s, classes), a class's
-      probability in each voxel, "boxes" (b, m, 2 n) as fractions of the image with
-      their "score" and "kind" (b, m); else None.
+      probability in each voxel, "boxes" (b, p, 2 n) that each point tells of, as
+      fractions of the image, with their "box_probability" (b, p, kinds); else None.
+    decide: what `predict` tells, or its mean over several models -> what is said:
+      "boxes" (b, m, 2 n) with their "score" and "kind" (b, m), -1 where there is none,
+      in place of those of the points; all else as it is.
     in_batch: what the loss takes from the other examples of its micro-batch, such as
       "negatives", for the warning that accumulation does not add to it; "" is nothing.
     strangers: whether some of these have to be of another patient.
@@ -75,6 +78,7 @@ class Method(NamedTuple):
     after_update: Callable[..., tuple[Params, Aux]]
     encoder: Callable[[Params, Aux], PyTree]
     predict: Callable[..., Mapping[str, Array]] | None = None
+    decide: Callable[..., Mapping[str, Array]] = lambda told: told
     in_batch: str = ""
     strangers: bool = False
     patches: bool = False

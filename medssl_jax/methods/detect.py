@@ -1,5 +1,7 @@
 """Detection: boxes with kinds and probabilities, in one pass over the whole image."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -163,8 +165,13 @@ def detect(
         found, _ = head.apply(detecting, features.maps, False)
         points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])
+        return jax.vmap(lambda of_one: decoded(points, *of_one, sides))(found)
+
+    def decide(told):
+        others = dict(told)  # of another task, trained jointly
+        points = others.pop("boxes"), others.pop("box_probability")
         fixed = {"candidates": candidates, "most": most, "overlap": overlap}
-        return jax.vmap(lambda f: decoded(points, *f, sides, **fixed))(found)
+        return others | jax.vmap(functools.partial(likeliest, **fixed))(*points)
 
     return base.Method(
         init,
@@ -173,6 +180,7 @@ def detect(
         base.no_change,
         base.backbone_variables,
         predict,
+        decide,
         frozen={"backbone": frozen} if frozen else {},
         boxes=kinds,
     )
@@ -197,31 +205,43 @@ def decoded(
     distances: Float[Array, "p corners"],
     middle: Float[Array, " p"],
     sides: Float[Array, " r"],
+) -> dict[str, Array]:
+    """Return the box that each point of an image tells of, and how likely which kind.
+
+    The probability is the geometric mean of that of the kind and of the point's to be in
+    a box's middle. Boxes are cut to the image. The points of another model are the same
+    ones, so that both can be averaged.
+
+    Returns:
+      boxes (p, 2 r) as fractions of the image, box_probability (p, k).
+    """
+    probability = jnp.sqrt(jax.nn.sigmoid(kinds) * jax.nn.sigmoid(middle)[:, None])
+    whole = jnp.tile(sides, 2)[None]
+    boxes = jnp.clip(boxes_at(points, distances) / whole, 0.0, 1.0)
+    return {"boxes": boxes, "box_probability": probability}
+
+
+def likeliest(
+    boxes: Float[Array, "p corners"],
+    probability: Float[Array, "p k"],
     *,
     candidates: int,
     most: int,
     overlap: float,
 ) -> dict[str, Array]:
-    """Return the boxes of one image, the likeliest first.
-
-    The probability of a box is the geometric mean of its kind's and of its point's to be
-    in the middle of one. Boxes are cut to the image, and of those of a kind that
-    overlap, the likeliest is kept.
+    """Return the boxes of one image, the likeliest first; of those that overlap, one.
 
     Returns:
-      boxes (most, 2 r) as fractions of the image, score (most,), kind (most,) int32,
-      -1 and score 0 in rows without one.
+      boxes (most, 2 r), score (most,), kind (most,) int32, -1 and score 0 in rows
+      without one.
     """
-    probability = jnp.sqrt(jax.nn.sigmoid(kinds) * jax.nn.sigmoid(middle)[:, None])
-    count = kinds.shape[1]
+    count = probability.shape[1]
     flat = probability.reshape(-1)
     score, place = jax.lax.top_k(flat, min(candidates, len(flat)))
-    boxes = boxes_at(points, distances)[place // count]
+    boxes, kind = boxes[place // count], place % count
     low, high = corners(boxes)
-    low, high = (jnp.clip(x / sides[None], 0.0, 1.0) for x in (low, high))
-    boxes, kind = jnp.concatenate([low, high], axis=1), place % count
-    kept = nms(boxes * jnp.tile(sides, 2)[None], score, kind, iou=overlap)
-    kept &= jnp.all(high > low, axis=1)
+    # overlaps are the same in fractions of the image as in voxels
+    kept = nms(boxes, score, kind, iou=overlap) & jnp.all(high > low, axis=1)
     score = jnp.where(kept, score, 0.0)
     score, first = jax.lax.top_k(score, min(most, len(score)))
     there = score > 0

@@ -130,6 +130,11 @@ def joint(
             found |= member.predict(params, aux, images)
         return found
 
+    def decide(told):
+        for member in predicting:
+            told = member.decide(told)
+        return told
+
     def early(metrics):
         return "; ".join(filter(None, (m.early(metrics) for m in members.values())))
 
@@ -144,6 +149,7 @@ def joint(
         after_update,
         base.backbone_variables,
         predict if predicting else None,
+        decide,
         in_batch=" and ".join(taken),
         strangers=any(member.strangers for member in members.values()),
         patches=all(member.patches for member in members.values()),

@@ -44,9 +44,7 @@ def _draw(arrays) -> Figure:
         axes.axis("off")
     for i, (image, look) in enumerate(zip(images, looks, strict=True)):
         row, column = 2 * (i // across), i % across
-        low, high = np.percentile(image, [0.5, 99.5])
-        grey = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
-        shown = grey if image.shape[-1] == 3 else grey[..., image.shape[-1] // 2]
+        shown = figures.grey(image)
         for axes in grid[row : row + 2, column]:
             axes.imshow(shown, cmap="gray", vmin=0, vmax=1)
         extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)

@@ -173,6 +173,32 @@ def roc(
 
 
 @styled
+def operating(
+    lines: Sequence[Line], *, xlabel: str, ylabel: str, logarithmic: bool
+) -> Figure:
+    """Draw what a model reaches at each of its thresholds; `y` is 0 to 1."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for i, line in enumerate(lines):
+        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+        axes.plot(line.x, line.y, dash, color=colour, label=line.name)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # 10^-1 would be mathematics
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.02, 1.02))
+    if len(lines) > 1:
+        figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+def grey(image: Float[np.ndarray, "_ _ c"]) -> Float[np.ndarray, "_ _ *c"]:
+    """Return an image in [0, 1] to be shown: colours, or the middle channel's greys."""
+    low, high = np.percentile(image, [0.5, 99.5])
+    shown = np.clip((image - low) / max(high - low, 1e-12), 0, 1)
+    return shown if image.shape[-1] == 3 else shown[..., image.shape[-1] // 2]
+
+
+@styled
 def views(
     panels: Mapping[str, Sequence[Float[np.ndarray, "_ _ *c"]]], *, width: float
 ) -> Figure:

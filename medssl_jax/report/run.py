@@ -30,6 +30,7 @@ class Run(NamedTuple):
     cases: Mapping[str, np.ndarray] | None
     reconstructions: Mapping[str, np.ndarray] | None
     attention: Mapping[str, np.ndarray] | None
+    detections: Mapping[str, np.ndarray] | None
     predictions: Rows | None
     skipped: Rows | None
 
@@ -63,6 +64,7 @@ def read_run(workdir: Path) -> Run:
         cases=read("cases.npz", _arrays),
         reconstructions=read("reconstructions.npz", _arrays),
         attention=read("attention.npz", _arrays),
+        detections=read("detections.npz", _arrays),
         predictions=read("predictions.csv", _rows),
         skipped=read("skipped.csv", _rows),
     )

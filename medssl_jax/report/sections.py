@@ -20,7 +20,9 @@ from medssl_jax.report.blocks import (
     missing,
 )
 from medssl_jax.report.curves import training_curves
+from medssl_jax.report.detected import detected
 from medssl_jax.report.embedding import embedding, projection
+from medssl_jax.report.operating import operating
 from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Rows, Run
 from medssl_jax.report.scans import scan_grid
@@ -177,15 +179,17 @@ def config(run: Run) -> Section:
 
 
 def _where_filled(section: Callable[[Run], Section]) -> Callable[[Run], Section | None]:
-    """Leave a section that only says what is missing out of a segmentation's report.
+    """Leave a section that only says what is missing out of reports on cases.
 
-    Cases have no scores and no embeddings, unless a second evaluator made them.
+    Segmented ones have no scores, and detected ones no embeddings, unless a second
+    evaluator made them.
     """
 
     def made(run):
         found = section(run)
         only_words = all(isinstance(block, Text) for block in found.blocks)
-        return None if only_words and run.cases is not None else found
+        of_cases = run.cases is not None or run.detections is not None
+        return None if only_words and of_cases else found
 
     return made
 
@@ -193,7 +197,9 @@ def _where_filled(section: Callable[[Run], Section]) -> Callable[[Run], Section 
 SECTIONS = [
     results,
     _where_filled(roc),
+    operating,
     segmented,
+    detected,
     reconstructed,
     attended,
     what_ran,

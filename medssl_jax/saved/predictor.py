@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medssl_jax import resolve
+from medssl_jax.data.boxes_back import in_file
 from medssl_jax.data.host import HostTransform, check
 from medssl_jax.data.source import Record
 from medssl_jax.errors import ConfigError
@@ -31,8 +32,10 @@ class Predictor:
 
     Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to what the task
     predicts, by name: "probability" (b, classes or findings), "mask" (b, *s, classes)
-    probabilities, all float32. `spec` is that of an encoder, with `method` (the task,
-    its classes), `evaluation` (how its run was tested) and `label_names` of findings;
+    probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
+    their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an encoder, with `method` (the task,
+    its classes), `evaluation` (how its run was tested) and `label_names` of findings,
+    `kind_names` of boxes;
     and `members` of an ensemble, whose leaves have one axis more, in front.
     """
 
@@ -68,7 +71,9 @@ class Predictor:
 
         Returns:
           "mask": (*s,) classes, or (*s, k) regions, on the image's own grid, where the
-          model segments; else "probability" (k,).
+          model segments; where it detects, "boxes" (m, 2 n) in voxels of the image, low
+          corner, then high, their "score" and "kind" (m,), the likeliest first; else
+          "probability" (k,).
 
         Raises:
           ConfigError: if the record has no spacing, and the model needs it.
@@ -78,8 +83,12 @@ class Predictor:
         prepared = host.prepare(check(record, name), name)
         if not any(self.voxels):
             image = host.draw(prepared, None)["image"]
-            found = self(image[None])
-            return {field: np.asarray(array[0]) for field, array in found.items()}
+            found = {name: np.asarray(x[0]) for name, x in self(image[None]).items()}
+            if "boxes" not in found:
+                return found
+            found = {name: x[found["kind"] >= 0] for name, x in found.items()}
+            grids = record, prepared, host.prepare, host.draw
+            return found | {"boxes": in_file(found["boxes"], *grids)}
         judged = {one["name"]: one for one in self.spec["evaluation"]}["segment"]
         mask = segmented(
             lambda images: np.asarray(self(images)["mask"]),
@@ -121,7 +130,7 @@ def together(predictors: Mapping[str, Predictor]) -> Predictor:
         than the first, or is an ensemble itself.
     """
     (first_name, first), *_ = predictors.items()
-    alike = ("model", "view", "host", "method", "channels", "label_names")
+    alike = ("model", "view", "host", "method", "channels", "label_names", "kind_names")
     for name, other in predictors.items():
         if "members" in other.spec:
             raise ConfigError(f"{name} is an ensemble: name the runs that it is of")
@@ -164,7 +173,8 @@ def predict_of(method: Method, members: int = 1) -> Callable:
         each = jax.lax.map(lambda weights: one(*weights, images), (params, aux))
         return jax.tree.map(lambda leaf: leaf.mean(axis=0), each)
 
-    return jax.jit(one if members == 1 else mean)
+    told = one if members == 1 else mean
+    return jax.jit(lambda *arguments: method.decide(told(*arguments)))
 
 
 def _init(spec: Mapping[str, Any], image: jax.Array) -> PyTree:

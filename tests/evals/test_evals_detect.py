@@ -1,20 +1,23 @@
 """The evaluator of detectors: what it measures, writes and refuses."""
 
-import csv
 import functools
 
 import numpy as np
 import pytest
 import tiny
 
+from medssl_jax.data.box_files import read_boxes
+from medssl_jax.data.cache import Cached
 from medssl_jax.data.draw import Draw
+from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals import detect as module
+from medssl_jax.evals import detect_tables as module
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.detect import detect
 
 N, MOST = 12, 3
+FILE, SHAPE = (8, 16), (4, 8)
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +34,11 @@ def boxes_of(i):
 
 
 def read(name):
+    """Return what a network sees half as large."""
     i = int(name)
-    return {"image": np.full((4, 8, 1), i, np.float32), "boxes": boxes_of(i)}
+    image = np.full((*FILE, 1), i / 255, np.float32)
+    image[:, FILE[1] // 2 :] = 1.0  # a constant one is refused
+    return {"image": image, "boxes": boxes_of(i)}
 
 
 def source(**known):
@@ -56,15 +62,18 @@ def context(workdir, found=perfect, roles=("train", "validation", "test"), **kno
             "kind": np.full((len(images), MOST), -1, np.int32),
         }
         for row, image in enumerate(images):
-            parts = zip(told.values(), found(int(image[0, 0, 0])), strict=True)
+            parts = zip(
+                told.values(), found(round(255 * float(image[0, 0, 0]))), strict=True
+            )
             for array, values in parts:
                 array[row, : len(values)] = values
         return told
 
-    sources = dict.fromkeys(roles, source(**known))
-    draw = Draw((4, 8), "all", most_boxes=2)
+    prepare = Prepare(2, None, "none", resize=SHAPE)
+    sources = dict.fromkeys(roles, Cached(source(**known), prepare, ""))
+    draw = Draw(SHAPE, "all", most_boxes=2)
     method = tiny.method("detect", axis_name=None)
-    return Context(method, predict, sources, None, draw, 5, {}, dict, workdir, 0)
+    return Context(method, predict, sources, prepare, draw, 5, {}, dict, workdir, 0)
 
 
 def test_a_perfect_detector_is_judged_so(tmp_path):
@@ -82,12 +91,24 @@ def test_a_perfect_detector_is_judged_so(tmp_path):
     ]
     assert all(row[1].startswith("1.000") for row in final["tables"][0]["rows"])
     assert final["values"]["FROC"]["low"] == 1.0
-    with open(tmp_path / "detections.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == N - N // 3 and rows[0]["name"] == "1"
-    corners = [float(rows[0][c]) for c in ("low0", "low1", "high0", "high1")]
-    np.testing.assert_allclose(corners, [0.4, 1.6, 2.0, 3.4], atol=0.01)
-    assert rows[0]["patient"] == "p0" and rows[0]["kind"] == "1"
+    # all that there is, at once
+    for curve in final["curves"]:
+        assert [line["name"] for line in curve["lines"]] == ["all", "0", "1"]
+        assert all(set(line["y"]) == {1.0} for line in curve["lines"])
+    (roc,) = final["roc"]
+    assert roc["labels"] == [int(i % 3 > 0) for i in range(N)]
+    assert roc["scores"] == pytest.approx([0.9 * (i % 3 > 0) for i in range(N)])
+
+
+def test_boxes_are_left_as_boxes_are_read(tmp_path):
+    known = {"kind_names": ("nodule", "mass")}
+    detect(context(tmp_path, **known), hit=0.5).final(None, None)
+    left = read_boxes(str(tmp_path / "detections.csv"), known["kind_names"])
+    assert list(left.boxes) == [str(i) for i in range(N)]  # those without one too
+    assert left.patients == {str(i): f"p{i // 2}" for i in range(N)}
+    for i in range(N):
+        found = left.of(str(i), FILE)
+        np.testing.assert_allclose(found, boxes_of(i).reshape(-1, 5), atol=2e-3)
 
 
 def test_false_alarms_and_other_kinds_cost(tmp_path):

@@ -12,7 +12,7 @@ from medssl_jax.data.source import NO_BOX
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import giou_loss, sigmoid_focal
 from medssl_jax.methods import points as on_points
-from medssl_jax.methods.detect import decoded, detect
+from medssl_jax.methods.detect import decoded, detect, likeliest
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
 from medssl_jax.models.resnet import resnet
@@ -147,16 +147,9 @@ def test_decoding_keeps_the_likeliest_of_each_kind_within_the_image():
     points = on_points.points_of([(2, 2)], [(8, 8)], middle=True)
     kinds = jnp.array([[4.0, -9.0], [3.0, -9.0], [-9.0, 2.0], [-9.0, -9.0]])
     distances = jnp.array([[1.0, 1, 1, 1], [1, 2, 1, 0], [0.5] * 4, [0, 0, 0, 0]])
-    found = decoded(
-        points,
-        kinds,
-        distances,
-        jnp.zeros(4),
-        jnp.array([16.0, 16.0]),
-        candidates=8,
-        most=9,
-        overlap=0.5,
-    )
+    sides = jnp.array([16.0, 16.0])
+    told = decoded(points, kinds, distances, jnp.zeros(4), sides)
+    found = likeliest(*told.values(), candidates=8, most=9, overlap=0.5)
     # the second lies on the first; the fourth has no extent
     assert found["kind"].tolist()[:2] == [0, 1]
     np.testing.assert_allclose(found["boxes"][0], [0, 0, 0.75, 0.75])
@@ -215,7 +208,8 @@ def test_learns_to_find_a_bright_box(ndim):
         for i in range(150):
             state = step(state, i)
     params, aux, _ = state
-    found = jax.jit(method.predict)(params, aux, test["image"])
+    said = jax.jit(lambda *given: method.decide(method.predict(*given)))
+    found = said(params, aux, test["image"])
     truth = test["boxes"][:, 0]
     near = jax.vmap(lambda a, b: iou(a[None], b[None])[0, 0])
     overlap = near(found["boxes"][:, 0], jnp.asarray(truth[:, :-1]))

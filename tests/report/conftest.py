@@ -76,6 +76,16 @@ def _results(rng, pretrained, untrained):
             {"name": name, "labels": labels.tolist(), "scores": score.tolist()}
             for name, score in scores.items()
         ],
+        "curves": [
+            {
+                "title": "FROC",
+                "note": "Boxes found at most so many alarms an image.",
+                "xlabel": "alarms",
+                "ylabel": "sensitivity",
+                "logarithmic": True,
+                "lines": [{"name": "all", "x": [0.1, 1.0, 8.0], "y": [0.2, 0.5, 0.9]}],
+            }
+        ],
         "collapse": {"pretrained": spread(pretrained), "untrained": spread(untrained)},
     }
 
@@ -169,6 +179,18 @@ def write_run(folder):
     np.savez(folder / "reconstructions.npz", reconstruction=image / 2, **made)
     looks = {"image": image, "attention": rng.random((2, 2, 3)), "block": 10}
     np.savez(folder / "attention.npz", names=["a", "b"], **looks)
+    truth, found = [[0.2, 0.2, 0.6, 0.7, 1]], [[0.25, 0.2, 0.6, 0.6, 1, 0.8]]
+    none = [[0.0, 0.0, 0.0, 0.0, -1]], [[0.0, 0.0, 0.0, 0.0, -1, 0.0]]
+    np.savez(
+        folder / "detections.npz",
+        image=image,
+        name=["a", "b"],
+        truth=[truth, none[0]],
+        found=[none[1], found],
+        missed=[1, 0],
+        false=[0, 1],
+        kinds=["nodule", "mass"],
+    )
     table = [[f"phantom/{i:04d}", i % 2, f"{i / 40:.3f}"] for i in range(40)]
     _write_csv(folder / "predictions.csv", [["name", "label", "score"], *table])
     reason = "holds NaN voxels; mend or remove the file"

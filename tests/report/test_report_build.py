@@ -88,6 +88,8 @@ def test_the_page_says_what_the_files_say(page):
         "": ["byol3d demo", "linear-probe AUC 0.712", "No sign of collapse"],
         "Results": ["0.712 (0.611 to 0.801)", "0.660", "over patients", "–"],
         "Segmented cases": ["Worst case, knee worst, Dice 0.610", "truth is outlined"],
+        "Curves": ["FROC. Boxes found at most so many alarms"],
+        "Detected boxes": ["miss most come first", "a full line"],
         "Reconstructions": ["White was hidden", "all that it makes of it", "completed"],
         "Attention": ["attention in block 10", "mean over heads"],
         "What ran": ["configs/byol3d.py", "523,456", "4 min 32 s", "0: 140, 1: 116"],

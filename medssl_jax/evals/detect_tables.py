@@ -1,0 +1,201 @@
+"""What a detector's test says: tables, curves, and measures of any of the cases."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+from medssl_jax.evals.bootstrap import Interval, resampled
+from medssl_jax.evals.coco import average_precision
+from medssl_jax.evals.froc import RATES
+from medssl_jax.evals.hits import CENTRE, Detected, Outcome, froc, of_kind, outcome
+
+FROC = "FROC"
+_DRAWN = tuple(np.geomspace(RATES[0], RATES[-1], 60).tolist())  # alarms an image
+
+
+class Case(NamedTuple):
+    """What is measured of an image, found once however often it is drawn.
+
+    score: of its likeliest box, 0 without one.
+    kind: of its boxes; None where they have none, or several.
+    guess: the likeliest box's kind, -1 without one.
+    """
+
+    outcome: Outcome
+    score: float
+    kind: int | None
+    guess: int
+
+
+def case(one: Detected, hit: str | float) -> Case:
+    """Judge an image."""
+    kinds = set(one.truth_kinds.tolist())
+    kind = kinds.pop() if len(kinds) == 1 else None
+    guess = int(one.kinds[one.scores.argmax()]) if len(one.scores) else -1
+    return Case(outcome(one, hit), float(one.scores.max(initial=0.0)), kind, guess)
+
+
+def values(cases: Sequence[Case]) -> dict[str, float]:
+    """Return FROC, AUC and accuracy, as far as they can be known."""
+    found = {name: measure(cases) for name, measure in MEASURES.items()}
+    return {name: value for name, value in found.items() if not np.isnan(value)}
+
+
+def results(
+    images: Sequence[Detected],
+    names: Sequence[str],
+    *,
+    hit: str | float,
+    shape: tuple[int, ...],
+    patients: Sequence[str] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what results.json holds.
+
+    Args:
+      names: of the kinds.
+      shape: of an image, in voxels.
+      patients: of the images, over whom intervals are drawn.
+    """
+    cases = [case(one, hit) for one in images]
+
+    def interval(name) -> Interval:
+        def of_some(indices):
+            return MEASURES[name]([cases[i] for i in indices])
+
+        return resampled(of_some, len(cases), groups=patients, seed=seed)
+
+    found = {name: interval(name) for name in values(cases)}
+    said = ", ".join(f"{name} {value.text()}" for name, value in found.items())
+    return {
+        "headline": f"Test {said}.",
+        "tables": [
+            _measured(images, found, names, hit, shape),
+            _by_rate(images, names, hit),
+        ],
+        "curves": [
+            _froc_curve(images, names, hit),
+            _precision_curve(images, names, hit),
+        ],
+        "roc": _roc(cases),
+        "values": {name: value._asdict() for name, value in found.items()},
+    }
+
+
+def _froc(cases: Sequence[Case]) -> float:
+    return float(froc([case.outcome for case in cases]).mean())
+
+
+def _auc(cases: Sequence[Case]) -> float:
+    positive = np.array([case.outcome.lesions > 0 for case in cases])
+    if not 0 < positive.sum() < len(positive):
+        return float("nan")
+    return float(roc_auc_score(positive, [case.score for case in cases]))
+
+
+def _accuracy(cases: Sequence[Case]) -> float:
+    known = [case for case in cases if case.kind is not None]
+    if len({case.kind for case in known}) < 2:
+        return float("nan")
+    return float(np.mean([case.guess == case.kind for case in known]))
+
+
+MEASURES = {FROC: _froc, "AUC": _auc, "accuracy": _accuracy}  # NaN where unknown
+
+
+def _measured(images, found, names, hit, shape):
+    rule = "its centre within" if hit == CENTRE else f"an overlap of {hit:g}"
+    lesions = sum(len(one.truth) for one in images)
+    rows = [[name, value.text()] for name, value in found.items()]
+    if len(shape) == 2:
+        precision = average_precision(images, len(names), shape)
+        rows += [[name, f"{value:.3f}"] for name, value in precision.items()]
+    return {
+        "title": "Test",
+        "note": f"{lesions} boxes in {len(images)} images; a detection hits by {rule}. "
+        "FROC: the mean sensitivity below. AUC: an image with a box against one without, "
+        "by its likeliest. Accuracy: the likeliest box is of the image's kind. 95 % "
+        "intervals by bootstrap over patients.",
+        "columns": ["metric", "value (95 % interval)"],
+        "rows": rows,
+    }
+
+
+def _lines(images, names, hit) -> dict[str, list[Outcome]]:
+    """Return outcomes of all kinds together, and of each that there is, by its name."""
+    found = {"all": [outcome(one, hit) for one in images]}
+    there = {int(kind) for one in images for kind in one.truth_kinds}
+    if len(names) > 1:
+        for kind in sorted(there):
+            of_one = [outcome(of_kind(one, kind), hit) for one in images]
+            found[names[kind]] = of_one
+    return found
+
+
+def _by_rate(images, names, hit):
+    lines = _lines(images, names, hit)
+    each = [froc(outcomes) for outcomes in lines.values()]
+    lesions = [sum(one.lesions for one in outcomes) for outcomes in lines.values()]
+    counted = [f"{name} ({n})" for name, n in zip(lines, lesions, strict=True)]
+    rows = [["mean", *(f"{line.mean():.3f}" for line in each)]]
+    rows += [
+        [f"{rate:g}", *(f"{s:.3f}" for s in at_rate)]
+        for rate, at_rate in zip(RATES, np.transpose(each), strict=True)
+    ]
+    return {
+        "title": "Sensitivity by false positives an image",
+        "note": "The share of boxes found at most so many false positives an image; of a "
+        "kind, those of this kind.",
+        "columns": ["false positives an image", *counted],
+        "rows": rows,
+    }
+
+
+def _froc_curve(images, names, hit):
+    lines = [
+        {"name": name, "x": list(_DRAWN), "y": froc(outcomes, _DRAWN).tolist()}
+        for name, outcomes in _lines(images, names, hit).items()
+    ]
+    return {
+        "title": "FROC",
+        "note": "The share of boxes found at most so many false positives an image.",
+        "xlabel": "false positives an image",
+        "ylabel": "sensitivity",
+        "logarithmic": True,
+        "lines": lines,
+    }
+
+
+def _precision_curve(images, names, hit):
+    lines = []
+    for name, outcomes in _lines(images, names, hit).items():
+        false, right = (
+            np.concatenate([getattr(one, scores) for one in outcomes])
+            for scores in ("false_scores", "hit_scores")
+        )
+        if not len(right):
+            continue
+        precision, recall, _ = precision_recall_curve(
+            np.repeat([1, 0], [len(right), len(false)]), np.concatenate([right, false])
+        )
+        recall = recall * len(right) / sum(one.lesions for one in outcomes)
+        lines.append({"name": name, "x": recall.tolist(), "y": precision.tolist()})
+    return {
+        "title": "Precision and recall",
+        "note": "Of the boxes that are as likely as a threshold, the share that is right; "
+        "of those that there are, the share that is found.",
+        "xlabel": "recall",
+        "ylabel": "precision",
+        "logarithmic": False,
+        "lines": lines,
+    }
+
+
+def _roc(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    labels = [int(case.outcome.lesions > 0) for case in cases]
+    if len(set(labels)) < 2:
+        return []
+    scores = [case.score for case in cases]
+    return [{"name": "images with a box", "labels": labels, "scores": scores}]
