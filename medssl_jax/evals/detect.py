@@ -7,9 +7,10 @@ from medssl_jax.data.pipeline import eval_batches
 from medssl_jax.data.source import NO_BOX, Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import Context, Evaluator
-from medssl_jax.evals.detect_tables import FROC, case, results, values
+from medssl_jax.evals.detect_tables import results
 from medssl_jax.evals.detections import save_pictures, write_detections
 from medssl_jax.evals.hits import CENTRE, Detected
+from medssl_jax.evals.judged import FILE, FROC, judge, values, write_judged
 from medssl_jax.ranges import Part
 
 
@@ -20,7 +21,7 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
     the mean sensitivity at .01 to 8 false positives an image (`froc.RATES`). Of cases
     with boxes of one kind, accuracy is the share whose likeliest box is of that kind.
     In 2D, COCO's average precision too. Leaves detections.csv, a row for each box that
-    was found, and detections.npz, cases to look at.
+    was found, judged.csv, one for each image, and detections.npz, cases to look at.
 
     The run keeps the checkpoint of the highest validation AUC, as published, or of the
     highest FROC where all cases have boxes: `validation_loss` is 1 less that.
@@ -59,9 +60,8 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
         return found
 
     def during(params, aux):
-        measured = values(
-            [case(one, hit) for one in detected("validation", params, aux)]
-        )
+        found = detected("validation", params, aux)
+        measured = values([judge(one, hit, kinds) for one in found])
         chosen = measured.get("AUC", measured[FROC])
         named = {f"validation_{name}": value for name, value in measured.items()}
         return {"validation_loss": 1 - chosen, **named}
@@ -73,8 +73,13 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
         save_pictures(
             context.workdir / "detections.npz", source, context.draw, found, hit, names
         )
+        judged = [judge(one, hit, kinds) for one in found]
+        in_order = [source.name(i) for i in range(len(source))]
+        path = context.workdir / FILE
+        write_judged(path, in_order, source.patients, names, judged)
         return results(
             found,
+            judged,
             names,
             hit=hit,
             shape=context.draw.shape,

@@ -1,50 +1,23 @@
-"""What a detector's test says: tables, curves, and measures of any of the cases."""
+"""What a detector's test says: tables and curves."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_auc_score
+from sklearn.metrics import precision_recall_curve
 
 from medssl_jax.evals.bootstrap import Interval, resampled
 from medssl_jax.evals.coco import average_precision
 from medssl_jax.evals.froc import RATES
 from medssl_jax.evals.hits import CENTRE, Detected, Outcome, froc, of_kind, outcome
+from medssl_jax.evals.judged import MEASURES, Judged, values
 
-FROC = "FROC"
 _DRAWN = tuple(np.geomspace(RATES[0], RATES[-1], 60).tolist())  # alarms an image
-
-
-class Case(NamedTuple):
-    """What is measured of an image, found once however often it is drawn.
-
-    score: of its likeliest box, 0 without one.
-    kind: of its boxes; None where they have none, or several.
-    guess: the likeliest box's kind, -1 without one.
-    """
-
-    outcome: Outcome
-    score: float
-    kind: int | None
-    guess: int
-
-
-def case(one: Detected, hit: str | float) -> Case:
-    """Judge an image."""
-    kinds = set(one.truth_kinds.tolist())
-    kind = kinds.pop() if len(kinds) == 1 else None
-    guess = int(one.kinds[one.scores.argmax()]) if len(one.scores) else -1
-    return Case(outcome(one, hit), float(one.scores.max(initial=0.0)), kind, guess)
-
-
-def values(cases: Sequence[Case]) -> dict[str, float]:
-    """Return FROC, AUC and accuracy, as far as they can be known."""
-    found = {name: measure(cases) for name, measure in MEASURES.items()}
-    return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def results(
     images: Sequence[Detected],
+    judged: Sequence[Judged],
     names: Sequence[str],
     *,
     hit: str | float,
@@ -59,15 +32,14 @@ def results(
       shape: of an image, in voxels.
       patients: of the images, over whom intervals are drawn.
     """
-    cases = [case(one, hit) for one in images]
 
     def interval(name) -> Interval:
         def of_some(indices):
-            return MEASURES[name]([cases[i] for i in indices])
+            return MEASURES[name]([judged[i] for i in indices])
 
-        return resampled(of_some, len(cases), groups=patients, seed=seed)
+        return resampled(of_some, len(judged), groups=patients, seed=seed)
 
-    found = {name: interval(name) for name in values(cases)}
+    found = {name: interval(name) for name in values(judged)}
     said = ", ".join(f"{name} {value.text()}" for name, value in found.items())
     return {
         "headline": f"Test {said}.",
@@ -79,30 +51,9 @@ def results(
             _froc_curve(images, names, hit),
             _precision_curve(images, names, hit),
         ],
-        "roc": _roc(cases),
+        "roc": _roc(judged),
         "values": {name: value._asdict() for name, value in found.items()},
     }
-
-
-def _froc(cases: Sequence[Case]) -> float:
-    return float(froc([case.outcome for case in cases]).mean())
-
-
-def _auc(cases: Sequence[Case]) -> float:
-    positive = np.array([case.outcome.lesions > 0 for case in cases])
-    if not 0 < positive.sum() < len(positive):
-        return float("nan")
-    return float(roc_auc_score(positive, [case.score for case in cases]))
-
-
-def _accuracy(cases: Sequence[Case]) -> float:
-    known = [case for case in cases if case.kind is not None]
-    if len({case.kind for case in known}) < 2:
-        return float("nan")
-    return float(np.mean([case.guess == case.kind for case in known]))
-
-
-MEASURES = {FROC: _froc, "AUC": _auc, "accuracy": _accuracy}  # NaN where unknown
 
 
 def _measured(images, found, names, hit, shape):
@@ -111,13 +62,14 @@ def _measured(images, found, names, hit, shape):
     rows = [[name, value.text()] for name, value in found.items()]
     if len(shape) == 2:
         precision = average_precision(images, len(names), shape)
-        rows += [[name, f"{value:.3f}"] for name, value in precision.items()]
+        rows += [[f"COCO {name}", f"{x:.3f}"] for name, x in precision.items()]
     return {
         "title": "Test",
         "note": f"{lesions} boxes in {len(images)} images; a detection hits by {rule}. "
         "FROC: the mean sensitivity below. AUC: an image with a box against one without, "
-        "by its likeliest. Accuracy: the likeliest box is of the image's kind. 95 % "
-        "intervals by bootstrap over patients.",
+        "by its likeliest. Accuracy: the likeliest box is of the image's kind. mAP at .5: "
+        "the area under precision by recall, over kinds; COCO's, interpolated, are below. "
+        "95 % intervals by bootstrap over patients.",
         "columns": ["metric", "value (95 % interval)"],
         "rows": rows,
     }
@@ -193,9 +145,9 @@ def _precision_curve(images, names, hit):
     }
 
 
-def _roc(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    labels = [int(case.outcome.lesions > 0) for case in cases]
+def _roc(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    labels = [int(one.outcome.lesions > 0) for one in judged]
     if len(set(labels)) < 2:
         return []
-    scores = [case.score for case in cases]
+    scores = [one.score for one in judged]
     return [{"name": "images with a box", "labels": labels, "scores": scores}]

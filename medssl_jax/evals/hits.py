@@ -56,6 +56,24 @@ def outcome(detected: Detected, rule: str | float) -> Outcome:
     return Outcome(false, best[np.isfinite(best)], len(detected.truth))
 
 
+def matched(detected: Detected, overlap: float) -> Outcome:
+    """Match the detections of an image, the likeliest first, as COCO does.
+
+    Each takes the box of its kind that it overlaps most, if that is `overlap` or more
+    and none before it has taken it; else it is false.
+    """
+    overlaps = _overlaps(detected)
+    overlaps *= detected.kinds[:, None] == detected.truth_kinds[None]
+    taken = np.zeros(len(detected.truth), bool)
+    right = np.zeros(len(detected.boxes), bool)
+    for i in np.argsort(-detected.scores, kind="stable"):
+        free = np.where(taken, 0.0, overlaps[i])
+        if len(free) and free.max() >= overlap:
+            right[i] = taken[free.argmax()] = True
+    scores = detected.scores
+    return Outcome(scores[~right], scores[right], len(detected.truth))
+
+
 def froc(
     outcomes: Sequence[Outcome], at: Sequence[float] = RATES
 ) -> Float[np.ndarray, " k"]:
@@ -91,15 +109,19 @@ def threshold_at(outcomes: Sequence[Outcome], rate: float) -> float:
 
 
 def _hits(detected: Detected, rule: str | float) -> Bool[np.ndarray, "n m"]:
-    boxes, truth = detected.boxes[:, None], detected.truth[None]
-    r = boxes.shape[-1] // 2
-    (low, high), (true_low, true_high) = (
-        (x[..., :r], x[..., r:]) for x in (boxes, truth)
-    )
-    if rule == CENTRE:
-        middle = (low + high) / 2
-        return ((middle >= true_low) & (middle <= true_high)).all(axis=-1)
+    if rule != CENTRE:
+        return _overlaps(detected) >= rule
+    low, high = np.split(detected.boxes[:, None], 2, axis=-1)
+    true_low, true_high = np.split(detected.truth[None], 2, axis=-1)
+    middle = (low + high) / 2
+    return ((middle >= true_low) & (middle <= true_high)).all(axis=-1)
+
+
+def _overlaps(detected: Detected) -> Float[np.ndarray, "n m"]:
+    """Return intersections over unions; 0 where both are without extent."""
+    low, high = np.split(detected.boxes[:, None], 2, axis=-1)
+    true_low, true_high = np.split(detected.truth[None], 2, axis=-1)
     sides = np.minimum(high, true_high) - np.maximum(low, true_low)
     shared = np.maximum(sides, 0).prod(axis=-1)
     union = (high - low).prod(axis=-1) + (true_high - true_low).prod(axis=-1) - shared
-    return shared >= rule * union
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)

@@ -21,13 +21,17 @@ from medssl_jax.run.task import build
 from medssl_jax.saved.predictor import load_predictor, together
 
 _OURS = "ensemble"
-_OF_PREDICTIONS = ("classify", "segment")  # evaluators of what is predicted alone
+_OF_PREDICTIONS = (
+    "classify",
+    "segment",
+    "detect",
+)  # evaluators of what is predicted alone
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
     """Train `config.repeats` members, or take `config.runs`; test their mean.
 
-    Writes what a run leaves that others take: `predictor/`, predictions.csv or cases.csv,
+    Writes what a run leaves that others take: `predictor/`, the table of its test,
     results.json and report.html. Members that are finished are not made again.
 
     Raises:

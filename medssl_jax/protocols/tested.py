@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.protocols import predictions, structures
+from medssl_jax.evals.judged import FILE
+from medssl_jax.protocols import detected, predictions, structures
 from medssl_jax.protocols.cases import Cases
 
-_READERS = {"predictions.csv": predictions.parse, "cases.csv": structures.parse}
+_READERS = {
+    "predictions.csv": predictions.parse,
+    "cases.csv": structures.parse,
+    FILE: detected.parse,
+}
 
 
 def named_runs(runs: Sequence[str]) -> dict[str, Path]:
@@ -29,7 +34,7 @@ def named_runs(runs: Sequence[str]) -> dict[str, Path]:
 
 
 def read_cases(run: Path) -> Cases:
-    """Read predictions.csv, of a classification, or cases.csv, of a segmentation.
+    """Read the table of a test, whether of classes, masks (cases.csv) or boxes.
 
     Raises:
       DataError: if there is neither, or it is damaged or names a case twice.

@@ -84,10 +84,12 @@ def test_a_perfect_detector_is_judged_so(tmp_path):
         "validation_FROC": 1.0,
         "validation_AUC": 1.0,
         "validation_accuracy": 1.0,
+        "validation_mAP at .5": 1.0,
     }
     final = evaluator.final(None, None)
     assert [row[0] for row in final["tables"][0]["rows"]] == [
-        *("FROC", "AUC", "accuracy", "mAP", "AP50", "AP75")
+        *("FROC", "AUC", "accuracy", "mAP at .5"),
+        *("COCO mAP", "COCO AP50", "COCO AP75"),
     ]
     assert all(row[1].startswith("1.000") for row in final["tables"][0]["rows"])
     assert final["values"]["FROC"]["low"] == 1.0
@@ -135,7 +137,11 @@ def test_where_all_images_have_boxes_froc_chooses(tmp_path, monkeypatch):
     one = np.array([[0.1, 0.2, 0.5, 0.4, 0]], np.float32)
     monkeypatch.setitem(globals(), "boxes_of", lambda i: one)
     during = detect(context(tmp_path), hit=0.5).during(None, None)
-    assert during == {"validation_loss": 0.0, "validation_FROC": 1.0}
+    assert during == {
+        "validation_loss": 0.0,
+        "validation_FROC": 1.0,
+        "validation_mAP at .5": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
