@@ -10,7 +10,7 @@ from medssl_jax.data.source import Source
 from medssl_jax.evals.hits import Detected, outcome, threshold_at
 from medssl_jax.files import write_arrays, write_csv
 
-FALSE_POSITIVES = 1.0  # an image, at which boxes are shown
+FALSE_POSITIVES = 0.25  # an image, at which boxes are shown
 _MISSED, _FALSE, _OTHERS = 6, 3, 3  # cases that are shown: of each sort, the worst
 # columns of the table, and of which corner each is
 _IN_PLANE = ("x0", "y0", "x1", "y1"), (1, 0, 3, 2)

@@ -108,7 +108,7 @@ def detect(
         points_on(encoder, x, features.maps)  # refuses too few maps
         detecting = head.init(head_key, features.maps)
         params = {"backbone": encoder["params"], "head": detecting["params"]}
-        return params, {"batch_stats": {"backbone": encoder["batch_stats"], "head": {}}}
+        return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
     def points_on(encoder, images, maps) -> Points:
         shapes = tuple(m.shape[1:-1] for m in maps)
@@ -123,7 +123,7 @@ def detect(
         features, stats = base.train_from(
             frozen, backbone, encoder, images, update, keys, frozen_statistics
         )
-        detecting = base.variables(params, aux["batch_stats"], "head")
+        detecting = {"params": params["head"]}  # without batch statistics
         found, _ = head.apply(detecting, features.maps, True)
         points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])
@@ -152,7 +152,7 @@ def detect(
 
         parts, counts = jax.vmap(of_one)(found, rows)
         parts = {name: x.mean() for name, x in parts.items()}
-        new = {"batch_stats": {"backbone": stats, "head": {}}}
+        new = {"batch_stats": {"backbone": stats}}
         metrics = {**parts, "points": counts.mean()}
         return sum(parts.values()), ({**aux, **new}, metrics)
 
@@ -161,7 +161,7 @@ def detect(
         images = jax.vmap(lambda image: views["eval"](no_key, image))(images)
         encoder = base.backbone_variables(params, aux)
         features, _ = backbone.apply(encoder, images, False)
-        detecting = base.variables(params, aux["batch_stats"], "head")
+        detecting = {"params": params["head"]}  # without batch statistics
         found, _ = head.apply(detecting, features.maps, False)
         points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])

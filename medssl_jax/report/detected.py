@@ -28,7 +28,7 @@ def detected(run: Run) -> Section | None:
         figures.uri(_draw(run.detections), kind="png"),
         f"{count} test cases with {missed} boxes missed and {false} false alarms.",
         "What is there is a full line, what was found is dashed, with its probability: "
-        f"boxes as likely as leaves {FALSE_POSITIVES:g} false alarm(s) an image over the "
+        f"boxes as likely as leaves {FALSE_POSITIVES:g} false alarms an image over the "
         "test. The cases that miss most come first, then those with false alarms alone, "
         "then some without either.",
     )
@@ -52,9 +52,10 @@ def _draw(arrays: Mapping[str, np.ndarray]) -> Figure:
         axes.imshow(figures.grey(images[i]), cmap="gray", vmin=0, vmax=1)
         axes.set_title(_said(int(arrays["missed"][i]), int(arrays["false"][i])))
         for row in arrays["truth"][i]:
-            _outline(axes, row[:4], row[4], (rows, columns), "-")
+            _outline(axes, row[:4], int(row[4]), (rows, columns), "-")
         for row in arrays["found"][i]:
-            _outline(axes, row[:4], row[4], (rows, columns), "--", f"{row[5]:.2f}")
+            said = f"{row[5]:.2f}"
+            _outline(axes, row[:4], int(row[4]), (rows, columns), "--", said)
     _legend(figure, [str(name)[:_MOST_LETTERS] for name in arrays["kinds"]])
     return figure
 
@@ -67,7 +68,7 @@ def _said(missed: int, false: int) -> str:
 def _outline(
     axes: Axes,
     box: np.ndarray,
-    kind: float,
+    kind: int,
     shape: tuple[int, int],
     dash: str,
     text: str = "",
@@ -75,7 +76,7 @@ def _outline(
     if kind < 0:  # there is none in this row
         return
     top, left, bottom, right = box * np.tile(shape, 2) - 0.5  # edges of pixels
-    colour = _colour(int(kind))
+    colour = _colour(kind)
     style = {"fill": False, "edgecolor": colour, "linestyle": dash, "linewidth": 1.2}
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, **style))
     if text:

@@ -5,6 +5,8 @@ import numpy as np
 from medssl_jax.report import figures, protocol_figures, sections
 from medssl_jax.report.attended import attended
 from medssl_jax.report.blocks import Gallery, Picture, Section
+from medssl_jax.report.detected import detected
+from medssl_jax.report.operating import operating
 from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Run
 from medssl_jax.report.segmented import segmented
@@ -100,7 +102,9 @@ SECTIONS = [
     grid,
     sections.results,
     roc,
+    operating,
     segmented,
+    detected,
     reconstructed,
     attended,
     sections.what_ran,

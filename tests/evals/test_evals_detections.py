@@ -1,14 +1,21 @@
 """Which cases of a detector are shown, and what of them."""
 
 import numpy as np
+import pytest
 
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.source import Examples
+from medssl_jax.evals import detections
 from medssl_jax.evals.detections import save_pictures
 from medssl_jax.evals.hits import Detected, outcome, threshold_at
 
 BOX = [0.1, 0.1, 0.5, 0.5]
 ELSEWHERE = [0.6, 0.6, 0.9, 0.9]
+
+
+@pytest.fixture(autouse=True)
+def one_an_image(monkeypatch):
+    monkeypatch.setattr(detections, "FALSE_POSITIVES", 1.0)
 
 
 def case(truth, found):
