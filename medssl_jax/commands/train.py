@@ -198,8 +198,12 @@ def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
     if this.task.method.predict is not None:
         spec = this.task.spec | {"method": this.config.method.to_dict()}
         spec["evaluation"] = provenance.plain(this.config.evaluation)
-        spec["label_names"] = this.task.sources[TRAIN].label_names
-        spec["kind_names"] = this.task.sources[TRAIN].kind_names
+        train = this.task.sources[TRAIN]
+        if findings := this.task.method.learns[1]:  # the labels may have more
+            spec["label_names"] = tuple(train.label_names[:findings])
+        else:
+            spec["label_names"] = None
+        spec["kind_names"] = train.kind_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)

@@ -26,6 +26,20 @@ class Relabelled(Wrapper):
         return self.source.columns.replace(labels=self.new, label_names=self.names)
 
 
+def first_of(source: Source, findings: int) -> Source:
+    """Return the source with the first of its findings alone; 0: the first as a class.
+
+    A source without labels stays as it is.
+    """
+    if source.labels is None:
+        return source
+    labels = np.asarray(source.labels)
+    if not findings:
+        return Relabelled(source, labels[:, 0], None)
+    names = tuple(source.label_names[:findings])
+    return Relabelled(source, labels[:, :findings], names)
+
+
 def partly_labelled(source: Source, fraction: float, seed: int) -> Source:
     """Return all examples, with the labels of `nested(source, fraction, seed)` only.
 

@@ -80,6 +80,22 @@ def check_known(source: Source, classes: int, findings: int) -> None:
         )
 
 
+def check_columns(train: Source, columns: int) -> None:
+    """Refuse labels that have not so many findings, or of one no positive or negative.
+
+    Raises:
+      ConfigError: naming what the labels are, or the finding.
+    """
+    shape = None if train.labels is None else np.shape(train.labels)
+    if not has_findings(train) or shape[1] < columns:
+        raise ConfigError(
+            f"config.method.heads reads {columns} findings, and the labels of training "
+            f"have the shape {shape}: give data.labels a column for each"
+        )
+    names = list(train.label_names)[:columns]
+    _check_both("train", np.asarray(train.labels)[:, :columns], names)
+
+
 def check_findings(sources: Mapping[str, Source], findings: int) -> None:
     """Refuse roles that have not these findings, or of one no positive or negative.
 

@@ -61,6 +61,10 @@ class Method(NamedTuple):
       name there. Its batch statistics are the method's own: see `train_from`.
     learns: how many classes and findings, one of them 0, where labels of examples are
       learnt from; (0, 0) where none are.
+    columns: how many columns of findings the labels have to have at least, where other
+      heads than the method's own read some; its own are the first.
+    planes: whether a head learns the labels of slices; the views then take an example's
+      `planes`.
     ordered: whether the classes are grades, in the order of their numbers.
     boxes: how many kinds of boxes are learnt, 0 where none are; the views then take an
       example's `boxes`.
@@ -85,6 +89,8 @@ class Method(NamedTuple):
     modalities: tuple[str, ...] = ()
     frozen: Mapping[str, int] = MappingProxyType({})
     learns: tuple[int, int] = (0, 0)
+    columns: int = 0
+    planes: bool = False
     ordered: bool = False
     boxes: int = 0
     voxels: Voxels = Voxels(0, 0)

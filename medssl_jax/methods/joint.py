@@ -156,6 +156,8 @@ def joint(
         modalities=_agreed(members, "modalities") or (),
         frozen={k: n for m in members.values() for k, n in m.frozen.items()},
         learns=_agreed(members, "learns") or (0, 0),
+        columns=max(member.columns for member in members.values()),
+        planes=any(member.planes for member in members.values()),
         ordered=any(member.ordered for member in members.values()),
         boxes=_agreed(members, "boxes") or 0,
         voxels=_agreed(members, "voxels") or base.Voxels(0, 0),

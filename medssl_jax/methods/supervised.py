@@ -1,19 +1,22 @@
 """Classification with labels: fine-tuning, or training from random weights."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import jax
 from jax.typing import DTypeLike
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
+from medssl_jax.methods.auxiliary import Heads, auxiliary
 from medssl_jax.methods.label_losses import label_loss
-from medssl_jax.models import heads
-from medssl_jax.models.features import pooled
+from medssl_jax.models.features import vectors_alone
+from medssl_jax.models.heads import linear
 from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Natural, NotNegative
 from medssl_jax.views.compose import View
+from medssl_jax.views.placed import planes_through
 
 
 def supervised(
@@ -30,6 +33,7 @@ def supervised(
     frozen_epochs: NotNegative = 0.0,
     frozen_statistics: bool = True,
     hidden_sizes: Sequence[Count] = (),
+    heads: Heads = MappingProxyType({}),
 ) -> base.Method:
     """Build a backbone with a linear layer, both trained by cross-entropy.
 
@@ -54,6 +58,9 @@ def supervised(
         these, or on patches: its batch statistics follow while its weights are frozen.
       hidden_sizes: of layers with GELU between the features and the linear layer, as
         SB-SSL has one (arXiv:2208.13923, section 4.1).
+      heads: beside this one, as `auxiliary.auxiliary` has them. Where they read columns
+        of the labels, these are findings, of which the first are this method's: so many
+        as `findings`, or one, as two classes.
 
     Raises:
       ConfigError: unless one of classes and findings is given; if fewer than three
@@ -68,27 +75,35 @@ def supervised(
         raise ConfigError(
             "method.ordinal_head takes grades: set method.ordered too, or switch it off"
         )
-    backbone = pooled(backbone)
+    beside = auxiliary(heads, dtype=dtype)
+    if not beside.planes:
+        backbone = vectors_alone(backbone)
     del axis_name
     frozen = durations.to_updates(frozen_epochs)
     labels = label_loss(classes=classes, findings=findings, ordinal_head=ordinal_head)
-    head = heads.linear(
-        output_size=labels.outputs, hidden_sizes=hidden_sizes, dtype=dtype
-    )
+    head = linear(output_size=labels.outputs, hidden_sizes=hidden_sizes, dtype=dtype)
+
+    def own_labels(given):
+        if not beside.columns:
+            return given
+        return given[:, :findings] if findings else given[:, 0]
 
     def one_view(key, example):
-        return {
-            "image": views["first"](key, example["image"]),
-            "label": example["label"],
-        }
+        placed = views["first"].placed(key, example["image"])
+        made = {"image": placed.image, "label": example["label"]}
+        if beside.planes:
+            made["planes"] = planes_through(placed, example["planes"])
+        return made
 
     def init(key, batch):
         view_key, backbone_key, head_key = jax.random.split(key, 3)
         x = views["first"](view_key, batch["image"][0])[None]
         encoder = backbone.init(backbone_key, x)
         features, _ = backbone.apply(encoder, x, False)
-        classifier = head.init(head_key, features)
+        classifier = head.init(head_key, features.pooled)
+        others = beside.init(jax.random.fold_in(head_key, 1), features)
         params = {"backbone": encoder["params"], "head": classifier["params"]}
+        params |= {"heads": others} if others else {}
         return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
     def loss(params, aux, views, key, update):
@@ -103,17 +118,23 @@ def supervised(
             views.get(base.KEYS),
             frozen_statistics,
         )
-        out, _ = head.apply({"params": params["head"]}, features, True)
-        per_example, metrics = labels.loss(out, views["label"])
+        out, _ = head.apply({"params": params["head"]}, features.pooled, True)
+        per_example, metrics = labels.loss(out, own_labels(views["label"]))
+        total = per_example.mean()
+        if heads:
+            given = params["heads"], features, views["label"], views.get("planes")
+            others, told = beside.loss(*given)
+            metrics |= {"own_loss": total, **told}
+            total += others
         new = {**aux, "batch_stats": {"backbone": stats}}
-        return per_example.mean(), (new, metrics)
+        return total, (new, metrics)
 
     def predict(params, aux, images):
         no_key = jax.random.key(0)  # the view of evaluation draws nothing
         images = jax.vmap(lambda image: views["eval"](no_key, image))(images)
         encoder = base.backbone_variables(params, aux)
         features, _ = backbone.apply(encoder, images, False)
-        out, _ = head.apply({"params": params["head"]}, features, False)
+        out, _ = head.apply({"params": params["head"]}, features.pooled, False)
         return {"probability": labels.probabilities(out)}
 
     return base.Method(
@@ -126,4 +147,6 @@ def supervised(
         frozen={"backbone": frozen} if frozen else {},
         learns=(classes, findings),
         ordered=ordered,
+        columns=beside.columns,
+        planes=beside.planes,
     )

@@ -34,6 +34,19 @@ def pooled(backbone: Network) -> Network:
     return backbone._replace(apply=apply)
 
 
+def vectors_alone(backbone: Network) -> Network:
+    """Return the backbone as a network of Features without maps and attention.
+
+    What a branch returns is computed, whoever reads it.
+    """
+
+    def apply(variables, x, train, keys=None):
+        features, stats = backbone.apply(variables, x, train, keys)
+        return Features(features.pooled, ()), stats
+
+    return backbone._replace(apply=apply)
+
+
 def check_halvings(
     backbone: Network, variables: PyTree, images: Float[Array, "b *s c"], of: str
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
-from medssl_jax.evals.label_checks import check_known
+from medssl_jax.evals.label_checks import check_columns, check_known
 from medssl_jax.methods.base import Method
 from medssl_jax.optim.durations import Durations
 from medssl_jax.saved.encoder import load_encoder
@@ -30,12 +30,27 @@ def check_data(method: Method, rows: Sampler, train: Source) -> None:
             "config.method compares patients, and all training examples are of one: "
             "correct the column patient of data.labels, or choose another method"
         )
-    if any(method.learns):
+    if method.columns:
+        check_columns(train, max(method.columns, method.learns[1]))
+    elif any(method.learns):
         check_known(train, *method.learns)
     if any(method.voxels):
         _check_masks(method, train)
     if method.boxes:
         _check_boxes(method, train)
+
+
+def check_example(method: Method, example: Mapping[str, Any]) -> None:
+    """Refuse an example that lacks what a method's heads learn.
+
+    Raises:
+      ConfigError: naming the field.
+    """
+    if method.planes and "planes" not in example:
+        raise ConfigError(
+            "config.method.heads learns labels of slices, and the data has none: set "
+            "data.planes, or use a source that has them"
+        )
 
 
 def accumulation_warning(method: Method, durations: Durations) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax import resolve
-from medssl_jax.data import energies, settings
+from medssl_jax.data import energies, relabel, settings
 from medssl_jax.data.boxed import Boxed
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.masked import Masked
@@ -25,7 +25,7 @@ from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
 from medssl_jax.run.recipe import check_recipe, recipe
-from medssl_jax.run.suitable import check_data
+from medssl_jax.run.suitable import check_data, check_example
 from medssl_jax.saved.predictor import predict_of
 from medssl_jax.step.state import TrainState
 
@@ -137,6 +137,7 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
             role: Boxed(source, method.boxes) for role, source in sources.items()
         }
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
+    check_example(method, example)
     init = made.init(example)
     spec = {
         "model": config.model.to_dict(),
@@ -152,7 +153,7 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
     context = Context(
         method=method,
         predict=predict_of(method, members) if method.predict else None,
-        sources=sources,
+        sources=_told(method, sources),
         prepare=host.prepare,
         draw=host.draw,
         batch_size=config.micro_batch_size,
@@ -199,6 +200,14 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
         for i, one in enumerate(plain(config.evaluation))
     ]
     return together(parts)
+
+
+def _told(method: Method, sources: Mapping[str, Source]) -> Mapping[str, Source]:
+    """Return the sources with those labels that the method tells."""
+    if not method.columns:
+        return sources
+    _, findings = method.learns
+    return {role: relabel.first_of(one, findings) for role, one in sources.items()}
 
 
 def _encoder_of(method: Method, state: TrainState) -> PyTree:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from medssl_jax.data.source import NO_BOX
+from medssl_jax.data.source import NO_BOX, UNLABELLED
 from medssl_jax.views.arguments import Shape
 from medssl_jax.views.interpolate import along_axes, nearest_grid, nearest_matrix
 from medssl_jax.views.warp import AffineMap
@@ -51,6 +51,23 @@ def mask_through(placed: Placed, mask: Integer[Array, "..."]) -> Integer[Array, 
         of_axes = place.matrix[np.ix_(axes, axes)], place.offset[np.array(axes)]
         values = nearest_grid(*of_axes, axes, sizes, values)
     return values.reshape(*outputs, *mask.shape[len(inputs) :]).astype(mask.dtype)
+
+
+def planes_through(
+    placed: Placed, planes: Integer[Array, " f"]
+) -> Integer[Array, " t"]:
+    """Return the labels of the view's slices: of the one in which each one's middle lies.
+
+    `UNLABELLED` beyond the input.
+    """
+    outputs = placed.image.shape[:-1]
+    middles = [jnp.arange(outputs[0], dtype=jnp.float32) + 0.5]
+    middles += [jnp.full(outputs[0], n / 2, jnp.float32) for n in outputs[1:]]
+    row = placed.place.matrix[0][:, None]
+    place = jnp.sum(row * jnp.stack(middles), axis=0) + placed.place.offset[0]
+    index = jnp.floor(place).astype(jnp.int32)
+    there = (index >= 0) & (index < len(planes))
+    return jnp.where(there, planes[jnp.clip(index, 0, len(planes) - 1)], UNLABELLED)
 
 
 def boxes_through(placed: Placed, boxes: Float[Array, "m _"]) -> Float[Array, "m _"]:

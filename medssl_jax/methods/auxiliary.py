@@ -1,0 +1,158 @@
+"""Auxiliary heads: more labels than a method's own, learnt from the same features."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+from pydantic import AfterValidator
+
+from medssl_jax import resolve
+from medssl_jax.errors import ConfigError
+from medssl_jax.methods.base import Params
+from medssl_jax.methods.label_losses import masked_cross_entropy
+from medssl_jax.models import heads
+from medssl_jax.models.features import Features
+from medssl_jax.ranges import Natural, Positive
+
+_FIELD = "method.heads"
+
+
+class Head(NamedTuple):
+    """What a head learns, and how much its loss weighs.
+
+    findings: columns of the labels; or
+    planes: a label of each slice.
+    """
+
+    weight: float
+    findings: tuple[int, ...] = ()
+    planes: bool = False
+
+
+def head(
+    *, weight: Positive, findings: Sequence[Natural] = (), planes: bool = False
+) -> Head:
+    """Return what the settings of a head say.
+
+    Raises:
+      ConfigError: unless one of findings and planes is given.
+    """
+    if bool(findings) == planes:
+        raise ConfigError(
+            "a head learns findings, columns of the labels by their numbers, or planes, "
+            "the labels of slices: give one of them"
+        )
+    return Head(weight, tuple(findings), planes)
+
+
+def _fitting(settings):
+    for name, of_one in settings.items():
+        resolve.check(f"{_FIELD}.{name}", head, of_one)
+    return settings
+
+
+Heads = Annotated[Mapping[str, Mapping[str, Any]], AfterValidator(_fitting)]
+
+
+class Auxiliary(NamedTuple):
+    """Heads beside a method's own.
+
+    init: (key, features) -> their parameters, by name.
+    loss: (parameters, features, labels (b, columns), planes (b, slices)) -> (the
+      weighted sum of their losses, each by "NAME_loss"). What no head reads is None.
+    columns: how many columns of labels they read, the highest and those before it.
+    planes: whether one reads the labels of slices.
+    """
+
+    init: Callable[..., Params]
+    loss: Callable[..., tuple[Array, dict[str, Array]]]
+    columns: int
+    planes: bool
+
+
+def auxiliary(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
+    """Build linear heads: on the pooled features, or on each slice's of all maps.
+
+    A label that is not known has no part in a loss, whose divisor is the number of
+    findings or slices: every known label weighs the same, and devices and accumulated
+    micro-batches equal one batch.
+
+    Args:
+      settings: by name, those of `head`.
+      dtype: of the heads' computation.
+
+    Raises:
+      ConfigError: naming the head, if its settings say nothing; as `of_slices`.
+
+    Source: arXiv:2201.01283, section IV-E, whose heads are the types of haemorrhage and
+    a label of each slice; their weights and layers are not said.
+    """
+    known = {}
+    for name, of_one in settings.items():
+        try:
+            known[name] = head(**of_one)
+        except ConfigError as error:
+            raise ConfigError(f"config.{_FIELD}.{name}: {error}") from None
+    layers = {
+        name: heads.linear(output_size=len(one.findings) or 1, dtype=dtype)
+        for name, one in known.items()
+    }
+
+    def init(key, features: Features):
+        keys = jax.random.split(key, max(len(known), 1))
+        found = {}
+        for name, own_key in zip(sorted(known), keys, strict=False):
+            read = of_slices(features, 1)[0] if known[name].planes else features.pooled
+            found[name] = layers[name].init(own_key, read)["params"]
+        return found
+
+    def loss(params, features: Features, labels, planes):
+        total, metrics = jnp.float32(0), {}
+        for name, one in known.items():
+            weights = {"params": params[name]}
+            if one.planes:
+                read = of_slices(features, planes.shape[1])
+                out = jax.vmap(
+                    lambda x, w=weights, n=name: layers[n].apply(w, x, True)[0]
+                )
+                logits, wanted = out(read)[..., 0], planes
+            else:
+                logits, _ = layers[name].apply(weights, features.pooled, True)
+                wanted = labels[:, jnp.array(one.findings)]
+            each = masked_cross_entropy(logits, wanted).mean()
+            metrics[f"{name}_loss"] = each
+            total += one.weight * each
+        return total, metrics
+
+    columns = [column for one in known.values() for column in one.findings]
+    return Auxiliary(
+        init,
+        loss,
+        max(columns, default=-1) + 1,
+        any(one.planes for one in known.values()),
+    )
+
+
+def of_slices(features: Features, slices: int) -> Float[Array, "b f d"]:
+    """Return features of each slice: of every map its mean and maximum in the plane.
+
+    Maps of fewer slices are interpolated to as many as the volume has.
+
+    Raises:
+      ConfigError: if the maps are of images, which have no slices.
+    """
+    found = []
+    for x in features.maps:
+        if x.ndim != 5:
+            raise ConfigError(
+                "a head of planes needs volumes: config.model.ndim 3, and an encoder "
+                "that keeps their first axis"
+            )
+        x = x.astype(jnp.float32)
+        pooled = jnp.concatenate([x.mean(axis=(2, 3)), x.max(axis=(2, 3))], axis=-1)
+        shape = (len(x), slices, pooled.shape[-1])
+        found.append(jax.image.resize(pooled, shape, "linear"))
+    return jnp.concatenate(found, axis=-1)
