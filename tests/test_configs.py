@@ -33,6 +33,7 @@ BESIDE_SOURCE = {
     "prepare": PREPARED,
     "features": {"on_error"},
     "transfer": {"on_error", "cache"},
+    "robustness": {"on_error", "cache"},
     "predict": {"on_error"},
     "evaluate": set(),
 }

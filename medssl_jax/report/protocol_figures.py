@@ -1,6 +1,6 @@
-"""Figures of protocols: curves with bands, and a grid of losses."""
+"""Figures of protocols: curves with bands, box plots, and a grid of losses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from medssl_jax.report.figures import COLOURS, DASHES, GREY, MARKERS, styled
 _FEW = 6  # values on an axis
 MOST_BANDS = 4  # in one panel: more lie on each other
 _COLUMNS = 3  # of panels
+_ABREAST = 2  # panels of boxes, which have names beside them
 
 
 class Band(NamedTuple):
@@ -98,6 +99,44 @@ def _ticks(axes, lines: Sequence[Band]) -> None:
     axes.set_xscale("log" if len(ticks) <= _FEW else "linear")
     axes.set_xticks([], minor=True)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+@styled
+def boxes(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], *, xlabel: str
+) -> Figure:
+    """Draw a panel for each name, and in it a lying box for each line.
+
+    A box is five percentiles: whisker, quartile, median, quartile, whisker. Panels have
+    axes of their own: what one of them has is not to flatten another.
+    """
+    names = list(next(iter(panels.values())))
+    columns = min(len(panels), _ABREAST)
+    rows = -(-len(panels) // columns)
+    height = 0.55 + 0.3 * len(names)
+    figure = Figure(figsize=(7.2, 0.4 + rows * height), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, (title, by_name) in zip(grid.flat, panels.items(), strict=False):
+        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
+        keys = "whislo", "q1", "med", "q3", "whishi"
+        drawn = axes.bxp(
+            [dict(zip(keys, by_name[name], strict=True)) for name in names],
+            orientation="horizontal",
+            widths=0.55,
+            showfliers=False,
+            patch_artist=True,
+            manage_ticks=False,
+            medianprops={"color": "black"},
+        )
+        for i, box in enumerate(drawn["boxes"]):
+            box.set(facecolor=COLOURS[i % len(COLOURS)], alpha=0.6)
+        axes.set_title(title)
+    grid[0, 0].set_yticks(range(1, len(names) + 1), names)
+    grid[0, 0].invert_yaxis()
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(xlabel, size="medium")
+    return figure
 
 
 @styled

@@ -55,6 +55,26 @@ def label_curves(run: Run) -> Section | None:
     return Section("Label efficiency", [room])
 
 
+def robustness(run: Run) -> Section | None:
+    """Show how far probabilities move under each view, a box for each model."""
+    if run.results is None or "robustness" not in run.results:
+        return None
+    found = run.results["robustness"]
+    figure = protocol_figures.boxes(found["boxes"], xlabel="(p' - p) / p")
+    told = "; ".join(
+        f"{view}: " + ", ".join(f"{name} {box[2]:+.3f}" for name, box in boxes.items())
+        for view, boxes in found["boxes"].items()
+    )
+    picture = Picture(
+        figures.uri(figure),
+        f"Relative deviation of the {found['of']}, medians: {told}.",
+        "Boxes: from quartile to quartile, the line in them the median; whiskers: from "
+        f"the 5th to the 95th percentile. p is the {found['of']}, p' that of the "
+        "transformed image.",
+    )
+    return Section("Robustness", [Gallery([picture], least_rem=44)])
+
+
 def grid(run: Run) -> Section | None:
     """Show the validation loss of each cell of the grid."""
     if run.results is None or "grid" not in run.results:
@@ -99,6 +119,7 @@ def predictions(run: Run) -> Section | None:
 
 SECTIONS = [
     label_curves,
+    robustness,
     grid,
     sections.results,
     roc,

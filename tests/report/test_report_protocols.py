@@ -14,7 +14,7 @@ from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.predictions import cases
 from medssl_jax.report import figures, protocol_figures
 from medssl_jax.report.build import build
-from medssl_jax.report.protocols import SECTIONS, label_curves
+from medssl_jax.report.protocols import SECTIONS, label_curves, robustness
 from medssl_jax.report.protocols import grid as grid_section
 from medssl_jax.report.run import read_run
 
@@ -364,3 +364,45 @@ def test_of_many_starts_the_table_sets_each_against_the_last_the_largest_first()
     pairs = [name for name in found["values"] if " - " in name]
     assert len(pairs) == 2 * 6
     assert found["values"]["AUC, b - c, 0.1"]["value"] == pytest.approx(1.1 * 0.12)
+
+
+# five percentiles of each model, by view
+BOXES = {
+    "gamma": {"random": (-0.9, -0.4, -0.2, 0.1, 0.3), "SwAV": (-0.2, -0.1, 0, 0, 0.1)},
+    "rotation": {"random": (-2, -1, 0, 1, 2), "SwAV": (-0.3, -0.2, -0.1, 0.2, 0.4)},
+}
+
+
+def test_a_models_box_is_in_its_row_under_each_view():
+    figure = protocol_figures.boxes(BOXES, xlabel="")
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    for axes, (view, by_name) in zip(panels, BOXES.items(), strict=True):
+        assert axes.get_title("left") == view
+        for row, (box, expected) in enumerate(
+            zip(axes.patches, by_name.values(), strict=True), 1
+        ):
+            x, y = box.get_path().vertices.T
+            assert (x.min(), x.max()) == (expected[1], expected[3])
+            assert y.min() < row < y.max()
+        for row, expected in enumerate(by_name.values()):
+            # two whiskers, their ends and the median, after the line at 0
+            *whiskers, _, _, median = axes.lines[1 + 5 * row : 6 + 5 * row]
+            assert set(median.get_xdata()) == {expected[2]}
+            spans = [tuple(line.get_xdata()) for line in whiskers]
+            assert spans == [(expected[1], expected[0]), (expected[3], expected[4])]
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == ["random", "SwAV"]
+    assert figure.axes[0].yaxis_inverted()
+
+
+def test_robustness_is_told_in_words_and_has_its_figure(tmp_path):
+    found = {"headline": "", "tables": [], "roc": []}
+    found["robustness"] = {"of": "probability of class 1", "boxes": BOXES}
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (gallery,) = robustness(read_run(tmp_path)).blocks
+    told = (
+        "class 1, medians: gamma: random -0.200, SwAV +0.000; rotation: random +0.000"
+    )
+    assert told in gallery.pictures[0].alt
+    page = build(tmp_path, sections=SECTIONS).read_text()
+    assert page.count("<img") == 1 and ">Robustness</h2>" in page
