@@ -171,6 +171,7 @@ def _results(
     metric = next(iter(runs.values())).main
     if found := convergence.table(by_seed, metric):
         results["tables"].append(found)
+    results["convergence"] = convergence.curves(by_seed, metric)
     rows = _rows(runs, used)
     by_row = [list(row.values()) for row in rows]
     files.write_csv(workdir / "label_efficiency.csv", list(rows[0]), by_row)

@@ -43,6 +43,56 @@ def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
     return figure
 
 
+class Course(NamedTuple):
+    """A mean over repeats at each x, and its deviation; None of a single one."""
+
+    name: str
+    x: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray | None
+
+
+@styled
+def courses(
+    panels: Mapping[str, Sequence[Course]], *, xlabel: str, ylabel: str
+) -> Figure:
+    """Draw a panel for each name: means and, of a few lines, a deviation to each side.
+
+    A line has one look in all panels, wherever it is missing.
+    """
+    names = list(dict.fromkeys(c.name for lines in panels.values() for c in lines))
+    columns = min(len(panels), _COLUMNS)
+    height = -(-len(panels) // columns)
+    width = 5.6 if columns == 1 else 7.2
+    figure = Figure(figsize=(width, 0.9 + 2.1 * height), layout="constrained")
+    grid = figure.subplots(height, columns, sharex=True, sharey=True, squeeze=False)
+    handles = {}
+    for i, (axes, (title, lines)) in enumerate(
+        zip(grid.flat, panels.items(), strict=False)
+    ):
+        for one in lines:
+            look = names.index(one.name)
+            handles[one.name] = _course(axes, one, look, len(names) <= MOST_BANDS)
+        axes.set_title(title)
+        axes.tick_params(labelbottom=i + columns >= len(panels))  # the column's last
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    shown = [handles[name] for name in names]
+    figure.legend(shown, names, loc="outside upper right", ncols=_COLUMNS)
+    figure.supxlabel(xlabel, size="medium")
+    figure.supylabel(ylabel, size="medium")
+    return figure
+
+
+def _course(axes, one: Course, look: int, banded: bool):
+    colour, dash = COLOURS[look % len(COLOURS)], DASHES[look % len(DASHES)]
+    if banded and one.deviation is not None:
+        low, high = one.mean - one.deviation, one.mean + one.deviation
+        axes.fill_between(one.x, low, high, color=colour, alpha=0.15, linewidth=0)
+    (line,) = axes.plot(one.x, one.mean, dash, marker=".", color=colour, markersize=4)
+    return line
+
+
 @styled
 def rows(lines: Sequence[Band], *, xlabel: str) -> Figure:
     """Draw the repeats at a single x, and their means: a row for each line.

@@ -1,5 +1,8 @@
 """Sections on runs that were compared; None where there is nothing to say."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from medssl_jax.report import figures, protocol_figures, sections
@@ -53,6 +56,55 @@ def label_curves(run: Run) -> Section | None:
     picture = Picture(figures.uri(figure), described, caption)
     room = Gallery([picture], least_rem=25 if few or len(ends) == 1 else 44)
     return Section("Label efficiency", [room])
+
+
+# of what was logged over the epochs, beside the first: arXiv:2201.01283, fig. 5
+_OVER_EPOCHS = ("AUC", "FROC")
+
+
+def convergence(run: Run) -> Section | None:
+    """Show validation metrics over the epochs, a panel for each share of the labels."""
+    if run.results is None or not run.results.get("convergence"):
+        return None
+    first, *others = run.results["convergence"]
+    shown = [first, *(one for one in others if one["metric"] in _OVER_EPOCHS)]
+    drawn = [one for one in shown if any(each["epochs"] for each in one["curves"])]
+    if not drawn:
+        return None
+    return Section("Convergence", [Gallery([_epochs(**one) for one in drawn], 44)])
+
+
+def _epochs(metric: str, curves: Sequence[Mapping[str, Any]]) -> Picture:
+    curves = [one for one in curves if one["epochs"]]
+    panels: dict[str, list[protocol_figures.Course]] = {}
+    for one in curves:
+        numbers = (
+            one[field] and np.array(one[field])
+            for field in ("epochs", "mean", "deviation")
+        )
+        share = f"{100 * one['fraction']:g} % of the labels"
+        course = protocol_figures.Course(one["name"], *numbers)
+        panels.setdefault(share, []).append(course)
+    name = f"validation {metric}"
+    figure = protocol_figures.courses(panels, xlabel="epoch", ylabel=name)
+    seeds = sorted({one["seeds"] for one in curves})
+    several = len({one["name"] for one in curves}) > protocol_figures.MOST_BANDS
+    told = "; ".join(
+        f"{share}: "
+        + ", ".join(
+            f"{line.name} from {line.mean[0]:.3f} to {line.mean[-1]:.3f}"
+            for line in lines
+        )
+        for share, lines in panels.items()
+    )
+    means = "" if seeds == [1] else f", means over {' or '.join(map(str, seeds))} seeds"
+    bands = "" if several or not means else "; bands: a deviation to each side"
+    caption = (
+        f"{name[0].upper()}{name[1:]} at checkpoints{means}{bands}. An epoch is that of "
+        "all labels."
+    )
+    described = f"{name[0].upper()}{name[1:]} over epochs, with {told}."
+    return Picture(figures.uri(figure), described, caption)
 
 
 def robustness(run: Run) -> Section | None:
@@ -119,6 +171,7 @@ def predictions(run: Run) -> Section | None:
 
 SECTIONS = [
     label_curves,
+    convergence,
     robustness,
     grid,
     sections.results,

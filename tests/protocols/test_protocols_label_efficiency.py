@@ -112,7 +112,15 @@ def test_its_table_and_curve_hold_what_the_runs_predicted(label_efficiency):
     assert gain == pytest.approx(area(runs[0]) - area(runs[1]))
     curves = {curve["name"]: curve for curve in found["label_curves"]["curves"]}
     assert curves["random"]["scores"][0] == [pytest.approx(area(runs[1]))]
-    assert "Label efficiency" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "Label efficiency</h2>" in page and "Convergence</h2>" in page
+    first = found["convergence"][0]
+    last = first["curves"][-1]
+    logged = (runs[1].parents[1] / "1/0/metrics.jsonl").read_text().splitlines()
+    values = [line for line in map(json.loads, logged) if "validation_AUC" in line]
+    assert (first["metric"], last["name"], last["fraction"]) == ("AUC", "random", 1)
+    assert last["mean"] == [line["validation_AUC"] for line in values]
+    assert last["epochs"] == pytest.approx([line["epoch"] for line in values])
 
 
 @pytest.mark.slow

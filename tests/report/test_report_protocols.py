@@ -14,7 +14,12 @@ from medssl_jax.protocols.outcome import Used
 from medssl_jax.protocols.predictions import cases
 from medssl_jax.report import figures, protocol_figures
 from medssl_jax.report.build import build
-from medssl_jax.report.protocols import SECTIONS, label_curves, robustness
+from medssl_jax.report.protocols import (
+    SECTIONS,
+    convergence,
+    label_curves,
+    robustness,
+)
 from medssl_jax.report.protocols import grid as grid_section
 from medssl_jax.report.run import read_run
 
@@ -406,3 +411,66 @@ def test_robustness_is_told_in_words_and_has_its_figure(tmp_path):
     assert told in gallery.pictures[0].alt
     page = build(tmp_path, sections=SECTIONS).read_text()
     assert page.count("<img") == 1 and ">Robustness</h2>" in page
+
+
+def course(name, fraction, mean, deviation=None, epochs=(1, 2), seeds=3):
+    known = {"fraction": fraction, "name": name, "seeds": seeds}
+    lists = {"epochs": epochs, "mean": mean, "deviation": deviation}
+    return known | {k: v if v is None else list(v) for k, v in lists.items()}
+
+
+def converged(tmp_path, *found):
+    results = {"headline": "", "tables": [], "roc": [], "convergence": found}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return convergence(read_run(tmp_path))
+
+
+def test_curves_over_epochs_have_a_panel_for_each_share_and_a_look_for_each_start():
+    numbers = np.array([1.0, 2.0]), np.array([0.5, 0.75]), np.array([0.125, 0.25])
+    lines = {n: protocol_figures.Course(n, *numbers) for n in ("SwAV", "random")}
+    panels = {"10 %": [lines["random"]], "100 %": [lines["SwAV"], lines["random"]]}
+    figure = protocol_figures.courses(panels, xlabel="epoch", ylabel="AUC")
+    few, all_ = (axes for axes in figure.axes if axes.get_visible())
+    assert (few.get_title("left"), all_.get_title("left")) == ("10 %", "100 %")
+    assert few.lines[0].get_color() == all_.lines[1].get_color()
+    assert all_.lines[0].get_color() != all_.lines[1].get_color()
+    np.testing.assert_allclose(few.lines[0].get_xydata(), [[1, 0.5], [2, 0.75]])
+    (band,) = few.collections
+    x, y = band.get_paths()[0].vertices.T
+    for place, expected in ((1, (0.375, 0.625)), (2, (0.5, 1.0))):
+        assert (y[x == place].min(), y[x == place].max()) == expected
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["random", "SwAV"]
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_of_many_starts_over_epochs_no_band_hides_another(count):
+    numbers = np.array([1.0, 2.0]), np.array([0.5, 0.75]), np.array([0.125, 0.25])
+    lines = [protocol_figures.Course(f"{i}", *numbers) for i in range(count)]
+    (axes,) = protocol_figures.courses({"": lines}, xlabel="", ylabel="").axes
+    assert len(axes.lines) == count
+    assert len(axes.collections) == (count if count == 4 else 0)
+
+
+def test_convergence_shows_the_main_metric_and_those_of_detection(tmp_path):
+    first = course("SwAV", 0.1, (0.5, 0.75), (0.1, 0.2)), course("a", 1.0, (0.2, 0.3))
+    others = [
+        {"metric": name, "curves": [course("SwAV", 1.0, (0.25, 0.5))]}
+        for name in ("accuracy", "FROC")
+    ]
+    found = converged(tmp_path, {"metric": "Dice", "curves": first}, *others)
+    dice, froc = found.blocks[0].pictures
+    told = "over epochs, with 10 % of the labels: SwAV from 0.500 to 0.750; 100 %"
+    assert dice.alt.startswith("Validation Dice") and told in dice.alt
+    assert froc.alt.startswith("Validation FROC over epochs")
+    assert "means over 3 seeds; bands: a deviation" in dice.caption
+
+
+def test_curves_without_an_epoch_are_left_out(tmp_path):
+    empty = course("SwAV", 1.0, (), epochs=())
+    known = course("a", 1.0, (0.2, 0.3), seeds=1)
+    found = converged(tmp_path, {"metric": "AUC", "curves": [empty, known]})
+    (picture,) = found.blocks[0].pictures
+    assert "SwAV" not in picture.alt and "means over 1 seeds" not in picture.caption
+    assert converged(tmp_path, {"metric": "AUC", "curves": [empty]}) is None
+    assert converged(tmp_path) is None
