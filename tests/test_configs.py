@@ -26,6 +26,7 @@ FED = PREPARED | {
         "balance",
         "sampler",
         "slices",
+        "planes",
     ),
 }
 BESIDE_SOURCE = {
@@ -70,6 +71,9 @@ def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant
     config = load(name, variant)
     config = config.get("experiment", config)
     resolve.command(config.command)
+    for one in config.get("variants", {}).values():  # trainings of their own
+        resolve.command(one.command)
+        config = one
     if config.command == "compare" or variant == "again":
         return
     data = plain(config.data)

@@ -102,6 +102,7 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
         "balance": "",
         "sampler": "shuffled",
         "slices": {"of_each": 0, "axis": 0, "neighbours": 0},
+        "planes": "",
     }
     if unknown := chosen.keys() - feeding.keys():
         raise TypeError(f"no field of a training config's data: {sorted(unknown)}")

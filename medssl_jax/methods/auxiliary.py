@@ -1,5 +1,6 @@
 """Auxiliary heads: more labels than a method's own, learnt from the same features."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from medssl_jax.methods.label_losses import masked_cross_entropy
 from medssl_jax.models import heads
 from medssl_jax.models.features import Features
 from medssl_jax.ranges import Natural, Positive
+from medssl_jax.views.placed import planes_through
 
 _FIELD = "method.heads"
 
@@ -58,15 +60,17 @@ Heads = Annotated[Mapping[str, Mapping[str, Any]], AfterValidator(_fitting)]
 
 
 class Auxiliary(NamedTuple):
-    """Heads beside a method's own.
+    """Heads beside a method's own, as what they add to its functions.
 
-    init: (key, features) -> their parameters, by name.
-    loss: (parameters, features, labels (b, columns), planes (b, slices)) -> (the
-      weighted sum of their losses, each by "NAME_loss"). What no head reads is None.
+    fields: (placed, example) -> views that they learn from.
+    init: (key, features) -> parameters, by head, under "heads"; {} without any.
+    loss: (params, features, views) -> (the weighted sum of their losses, each of these
+      by "NAME_loss"); of params only "heads" is read.
     columns: how many columns of labels they read, the highest and those before it.
     planes: whether one reads the labels of slices.
     """
 
+    fields: Callable[..., Mapping[str, Array]]
     init: Callable[..., Params]
     loss: Callable[..., tuple[Array, dict[str, Array]]]
     columns: int
@@ -90,50 +94,56 @@ def auxiliary(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
     Source: arXiv:2201.01283, section IV-E, whose heads are the types of haemorrhage and
     a label of each slice; their weights and layers are not said.
     """
-    known = {}
-    for name, of_one in settings.items():
-        try:
-            known[name] = head(**of_one)
-        except ConfigError as error:
-            raise ConfigError(f"config.{_FIELD}.{name}: {error}") from None
+    known = {name: _named(name, of_one) for name, of_one in settings.items()}
     layers = {
         name: heads.linear(output_size=len(one.findings) or 1, dtype=dtype)
         for name, one in known.items()
     }
+    columns = [column for one in known.values() for column in one.findings]
+    planes = any(one.planes for one in known.values())
 
-    def init(key, features: Features):
-        keys = jax.random.split(key, max(len(known), 1))
-        found = {}
-        for name, own_key in zip(sorted(known), keys, strict=False):
-            read = of_slices(features, 1)[0] if known[name].planes else features.pooled
-            found[name] = layers[name].init(own_key, read)["params"]
+    def fields(placed, example):
+        found = {"label": example["label"]} if columns else {}
+        if planes:
+            found["planes"] = planes_through(placed, example["planes"])
         return found
 
-    def loss(params, features: Features, labels, planes):
+    def init(key, features):
+        found = {}
+        for i, name in enumerate(sorted(known)):
+            read = of_slices(features, 1)[0] if known[name].planes else features.pooled
+            own_key = jax.random.fold_in(key, i)
+            found[name] = layers[name].init(own_key, read)["params"]
+        return {"heads": found} if found else {}
+
+    def logits_of(name, params, x):
+        out, _ = layers[name].apply({"params": params["heads"][name]}, x, True)
+        return out
+
+    def loss(params, features, views):
         total, metrics = jnp.float32(0), {}
         for name, one in known.items():
-            weights = {"params": params[name]}
             if one.planes:
-                read = of_slices(features, planes.shape[1])
-                out = jax.vmap(
-                    lambda x, w=weights, n=name: layers[n].apply(w, x, True)[0]
-                )
-                logits, wanted = out(read)[..., 0], planes
+                wanted = views["planes"]
+                read = of_slices(features, wanted.shape[1])
+                each_slice = functools.partial(logits_of, name, params)
+                logits = jax.vmap(each_slice)(read)[..., 0]
             else:
-                logits, _ = layers[name].apply(weights, features.pooled, True)
-                wanted = labels[:, jnp.array(one.findings)]
-            each = masked_cross_entropy(logits, wanted).mean()
-            metrics[f"{name}_loss"] = each
-            total += one.weight * each
+                wanted = views["label"][:, jnp.array(one.findings)]
+                logits = logits_of(name, params, features.pooled)
+            mean = masked_cross_entropy(logits, wanted).mean()
+            metrics[f"{name}_loss"] = mean
+            total += one.weight * mean
         return total, metrics
 
-    columns = [column for one in known.values() for column in one.findings]
-    return Auxiliary(
-        init,
-        loss,
-        max(columns, default=-1) + 1,
-        any(one.planes for one in known.values()),
-    )
+    return Auxiliary(fields, init, loss, max(columns, default=-1) + 1, planes)
+
+
+def _named(name: str, settings: Mapping[str, Any]) -> Head:
+    try:
+        return head(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"config.{_FIELD}.{name}: {error}") from None
 
 
 def of_slices(features: Features, slices: int) -> Float[Array, "b f d"]:

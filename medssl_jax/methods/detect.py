@@ -1,6 +1,7 @@
 """Detection: boxes with kinds and probabilities, in one pass over the whole image."""
 
 import functools
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from medssl_jax.boxes import corners, nms
 from medssl_jax.data.source import NO_BOX
 from medssl_jax.losses import giou_loss, sigmoid_focal
 from medssl_jax.methods import base
+from medssl_jax.methods.auxiliary import Heads, auxiliary
 from medssl_jax.methods.points import (
     Points,
     boxes_at,
@@ -49,6 +51,7 @@ def detect(
     overlap: Share,
     frozen_epochs: NotNegative = 0.0,
     frozen_statistics: bool = True,
+    heads: Heads = MappingProxyType({}),
 ) -> base.Method:
     """Build a backbone with an FCOS head, trained by focal, GIoU and centreness losses.
 
@@ -79,6 +82,7 @@ def detect(
       frozen_epochs: so long the head learns alone, on a backbone whose weights and
         batch statistics stay as they are.
       frozen_statistics: as of `supervised`.
+      heads: beside the boxes', as `auxiliary.auxiliary` has them.
 
     Raises:
       ConfigError: if the backbone has fewer maps than `levels`.
@@ -86,6 +90,7 @@ def detect(
     Source: FCOS, arXiv:1904.01355 and 2006.09214, as torchvision has it.
     """
     frozen = durations.to_updates(frozen_epochs)
+    beside = auxiliary(heads, dtype=dtype)
     head = detector(
         kinds=kinds,
         levels=levels,
@@ -98,7 +103,7 @@ def detect(
     def one_view(key, example):
         placed = views["first"].placed(key, example["image"])
         boxes = boxes_through(placed, example["boxes"])
-        return {"image": placed.image, "boxes": boxes}
+        return {"image": placed.image, "boxes": boxes, **beside.fields(placed, example)}
 
     def init(key, batch):
         view_key, backbone_key, head_key = jax.random.split(key, 3)
@@ -108,6 +113,7 @@ def detect(
         points_on(encoder, x, features.maps)  # refuses too few maps
         detecting = head.init(head_key, features.maps)
         params = {"backbone": encoder["params"], "head": detecting["params"]}
+        params |= beside.init(jax.random.fold_in(head_key, 1), features)
         return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
     def points_on(encoder, images, maps) -> Points:
@@ -154,7 +160,8 @@ def detect(
         parts = {name: x.mean() for name, x in parts.items()}
         new = {"batch_stats": {"backbone": stats}}
         metrics = {**parts, "points": counts.mean()}
-        return sum(parts.values()), ({**aux, **new}, metrics)
+        others, told = beside.loss(params, features, views)
+        return sum(parts.values()) + others, ({**aux, **new}, metrics | told)
 
     def predict(params, aux, images):
         no_key = jax.random.key(0)  # the view of evaluation draws nothing
@@ -182,6 +189,8 @@ def detect(
         predict,
         decide,
         frozen={"backbone": frozen} if frozen else {},
+        columns=beside.columns,
+        planes=beside.planes,
         boxes=kinds,
     )
 

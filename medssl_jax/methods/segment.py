@@ -1,6 +1,7 @@
 """Segmentation: a class, or overlapping regions, of every voxel."""
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import dice_loss, supervision_weights, voxel_cross_entropy
 from medssl_jax.methods import base
+from medssl_jax.methods.auxiliary import Heads, auxiliary
 from medssl_jax.models.network import Network
 from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.optim.durations import Durations
@@ -36,6 +38,7 @@ def segment(
     deep_supervision: bool,
     frozen_epochs: NotNegative = 0.0,
     frozen_statistics: bool = True,
+    heads: Heads = MappingProxyType({}),
 ) -> base.Method:
     """Build a backbone with a U-Net's decoder, trained by Dice and cross-entropy.
 
@@ -59,6 +62,7 @@ def segment(
       frozen_epochs: so long the decoder learns alone, on a backbone whose weights and
         batch statistics stay as they are.
       frozen_statistics: as of `supervised`.
+      heads: beside the decoder, as `auxiliary.auxiliary` has them.
 
     Raises:
       ConfigError: unless one of classes and regions is given; or if both weights are 0.
@@ -72,6 +76,7 @@ def segment(
             "and both are 0"
         )
     frozen = durations.to_updates(frozen_epochs)
+    beside = auxiliary(heads, dtype=dtype)
     head = decoder(
         outputs=target.outputs,
         deep=deep_supervision,
@@ -82,7 +87,8 @@ def segment(
 
     def one_view(key, example):
         placed = views["first"].placed(key, example["image"])
-        return {"image": placed.image, "mask": mask_through(placed, example["mask"])}
+        made = {"image": placed.image, "mask": mask_through(placed, example["mask"])}
+        return made | beside.fields(placed, example)
 
     def init(key, batch):
         view_key, backbone_key, head_key = jax.random.split(key, 3)
@@ -91,6 +97,7 @@ def segment(
         features, _ = backbone.apply(encoder, x, False)
         decoding = head.init(head_key, (x, features.maps))
         params = {"backbone": encoder["params"], "head": decoding["params"]}
+        params |= beside.init(jax.random.fold_in(head_key, 1), features)
         batch_stats = {
             "backbone": encoder["batch_stats"],
             "head": decoding["batch_stats"],
@@ -128,7 +135,8 @@ def segment(
         )
         new = {"batch_stats": {"backbone": stats, "head": head_stats}}
         metrics = {"dice": target.hard_dice(outputs[0], mask).mean()}
-        return per_example.mean(), ({**aux, **new}, metrics)
+        others, told = beside.loss(params, features, views)
+        return per_example.mean() + others, ({**aux, **new}, metrics | told)
 
     def predict(params, aux, images):
         no_key = jax.random.key(0)  # the view of evaluation draws nothing
@@ -148,6 +156,8 @@ def segment(
         predict,
         in_batch="the sums of Dice" if over_batch and dice else "",
         frozen={"backbone": frozen} if frozen else {},
+        columns=beside.columns,
+        planes=beside.planes,
         voxels=base.Voxels(classes, regions),
     )
 

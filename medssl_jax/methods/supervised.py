@@ -16,7 +16,6 @@ from medssl_jax.models.network import Network
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Natural, NotNegative
 from medssl_jax.views.compose import View
-from medssl_jax.views.placed import planes_through
 
 
 def supervised(
@@ -91,9 +90,7 @@ def supervised(
     def one_view(key, example):
         placed = views["first"].placed(key, example["image"])
         made = {"image": placed.image, "label": example["label"]}
-        if beside.planes:
-            made["planes"] = planes_through(placed, example["planes"])
-        return made
+        return made | beside.fields(placed, example)
 
     def init(key, batch):
         view_key, backbone_key, head_key = jax.random.split(key, 3)
@@ -101,9 +98,8 @@ def supervised(
         encoder = backbone.init(backbone_key, x)
         features, _ = backbone.apply(encoder, x, False)
         classifier = head.init(head_key, features.pooled)
-        others = beside.init(jax.random.fold_in(head_key, 1), features)
         params = {"backbone": encoder["params"], "head": classifier["params"]}
-        params |= {"heads": others} if others else {}
+        params |= beside.init(jax.random.fold_in(head_key, 1), features)
         return params, {"batch_stats": {"backbone": encoder["batch_stats"]}}
 
     def loss(params, aux, views, key, update):
@@ -122,8 +118,7 @@ def supervised(
         per_example, metrics = labels.loss(out, own_labels(views["label"]))
         total = per_example.mean()
         if heads:
-            given = params["heads"], features, views["label"], views.get("planes")
-            others, told = beside.loss(*given)
+            others, told = beside.loss(params, features, views)
             metrics |= {"own_loss": total, **told}
             total += others
         new = {**aux, "batch_stats": {"backbone": stats}}

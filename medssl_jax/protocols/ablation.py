@@ -109,12 +109,12 @@ def summarise(runs: Runs, *, seed: int) -> dict[str, Any]:
 
 def _variants(config: ConfigDict, workdir: Path) -> dict[str, ConfigDict]:
     resolve.fields(config, {"order": Sequence[str], "repeats": Count})
-    unlike = set(config.order) ^ set(config.variants)
-    if unlike or len(set(config.order)) < len(config.order) or len(config.order) < 2:
+    unknown = [name for name in config.order if name not in config.variants]
+    if unknown or len(set(config.order)) < max(len(config.order), 2):
         raise ConfigError(
-            f"config.order is {', '.join(config.order) or 'empty'}: it names each of "
-            f"config.variants ({', '.join(config.variants) or 'none'}) once, two at "
-            "least, the one first that the others are measured against"
+            f"config.order is {', '.join(config.order) or 'empty'}: it names two or more "
+            f"of config.variants ({', '.join(config.variants) or 'none'}), each once, the "
+            "one first that the others are measured against"
         )
     found = {}
     for name in config.order:

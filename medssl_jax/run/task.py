@@ -204,7 +204,7 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
 
 def _told(method: Method, sources: Mapping[str, Source]) -> Mapping[str, Source]:
     """Return the sources with those labels that the method tells."""
-    if not method.columns:
+    if not (method.columns and any(method.learns)):
         return sources
     _, findings = method.learns
     return {role: relabel.first_of(one, findings) for role, one in sources.items()}

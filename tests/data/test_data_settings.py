@@ -75,7 +75,10 @@ def test_a_source_has_all_its_settings_in_their_order(stated, expected):
 @pytest.mark.parametrize("name", resolve.known(SOURCES))
 def test_every_source_can_be_named_with_what_it_requires_beside_text(name):
     numbers = {"phantom": {"size_voxels": (1, 2, 3)}}
-    numbers["phantom_slices"] = {"size_pixels": (2, 3)}
+    for flat in ("phantom_slices", "phantom_chests"):
+        numbers[flat] = {"size_pixels": (2, 3)}
+    for deep in ("phantom_heads", "phantom_brains"):
+        numbers[deep] = {"size_voxels": (1, 2, 3)}
     chosen = numbers.get(name, {})
     found = settings.source(name, **{"count": 1, "seed": 0, **chosen} if chosen else {})
     assert found.pop("name") == name
@@ -123,6 +126,7 @@ def test_the_data_of_a_training_is_its_source_and_how_it_is_fed():
         "balance": "",
         "sampler": "shuffled",
         "slices": {"of_each": 0, "axis": 0, "neighbours": 0},
+        "planes": "",
     }
 
 

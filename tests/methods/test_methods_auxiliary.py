@@ -56,13 +56,15 @@ def test_losses_are_those_of_the_known_labels_each_weighed():
     beside, made = auxiliary(HEADS, dtype=jnp.float32), features()
     assert beside.columns == 3 and beside.planes
     params = beside.init(jax.random.key(0), made)
-    assert params.keys() == HEADS.keys()
+    assert params["heads"].keys() == HEADS.keys()
     labels = np.array([[0, 1, -1], [1, 0, 1], [1, -1, -1]], np.int32)
     planes = np.array([[0, 1, 1, 0, -1, -1], [-1] * 6, [1, 0, 0, 0, 0, 1]], np.int32)
-    total, told = beside.loss(params, made, jnp.asarray(labels), jnp.asarray(planes))
+    total, told = beside.loss(
+        params, made, {"label": jnp.asarray(labels), "planes": jnp.asarray(planes)}
+    )
 
     def logits(name, x):
-        layer = params[name]["output"]
+        layer = params["heads"][name]["output"]
         return np.asarray(x) @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
 
     types = cross_entropy(logits("types", made.pooled), labels[:, 1:])
@@ -75,8 +77,8 @@ def test_losses_are_those_of_the_known_labels_each_weighed():
 def test_what_is_unknown_moves_nothing():
     beside, made = auxiliary(HEADS, dtype=jnp.float32), features()
     params = beside.init(jax.random.key(0), made)
-    unknown = jnp.full((3, 3), -1), jnp.full((3, 6), -1)
-    gradient = jax.grad(lambda p: beside.loss(p, made, *unknown)[0])(params)
+    unknown = {"label": jnp.full((3, 3), -1), "planes": jnp.full((3, 6), -1)}
+    gradient = jax.grad(lambda p: beside.loss(p, made, unknown)[0])(params)
     assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(gradient))
 
 

@@ -108,8 +108,8 @@ def test_one_that_diverges_is_an_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "order", [(), ("base",), ("base", "types"), ("base", "types", "both", "both")]
+    "order", [(), ("base",), ("base", "other"), ("base", "types", "both", "both")]
 )
-def test_the_order_names_each_variant_once(tmp_path, order):
+def test_the_order_names_variants_that_there_are_once_each(tmp_path, order):
     with pytest.raises(ConfigError, match="config.order is"):
         protocol.run(config(order=order), tmp_path)

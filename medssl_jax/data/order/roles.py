@@ -20,6 +20,7 @@ from medssl_jax.data.order.splits import (
     oversample,
 )
 from medssl_jax.data.order.subsets import nested, repeated
+from medssl_jax.data.planes import planed
 from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.settings import divide
 from medssl_jax.data.slices import Slices, Slicing, Turned
@@ -45,6 +46,7 @@ def sources(
     split_seed: Seed | None = None,
     known_labels: Part = 1.0,
     slices: Mapping[str, Natural] | None = None,
+    planes: str = "",
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
@@ -73,12 +75,14 @@ def sources(
         `label_fraction`.
       slices: of volumes, which are examples of their own, as `data.slices.Slicing` has
         it; `prepare` is how slices are brought to [0, 1].
+      planes: CSV `path,slice,label` of the volumes' slices (`data.planes`), or empty.
 
     Raises:
       ConfigError: for an unknown source or setting.
       DataError: if files are unusable, or one patient, or row, is in two roles.
     """
-    open_source = _Open(prepare, folder, cache=cache, on_error=on_error, slices=slices)
+    reading = {"cache": cache, "on_error": on_error, "slices": slices, "planes": planes}
+    open_source = _Open(prepare, folder, **reading)
     found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
@@ -154,11 +158,12 @@ class _Open:
         on_error: str,
         cache: str = "",
         slices: Mapping[str, Natural] | None = None,
+        planes: str = "",
     ):
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
         self._prepare, self._cache = prepare, cache and str(folder / cache)
-        self._on_error, self._folder = on_error, folder
+        self._on_error, self._folder, self._planes = on_error, folder, planes
         slices = slices or {"of_each": 0, "axis": 0, "neighbours": 0}
         self._slicing = resolve.call("data.slices", Slicing, slices)
 
@@ -199,6 +204,8 @@ class _Open:
                 )
                 raise ConfigError(f"data.slices.axis is {slicing.axis}, and {text}")
         else:
+            if self._planes:
+                source = planed(source, self._planes)
             if slicing.of_each:
                 source = Turned(source, slicing.axis)
             source = Cached(source, prepare, self._cache)
