@@ -67,7 +67,7 @@ def _measured(images, found, names, hit, shape):
         "title": "Test",
         "note": f"{lesions} boxes in {len(images)} images; a detection hits by {rule}. "
         "FROC: the mean sensitivity below. AUC: an image with a box against one without, "
-        "by its likeliest. Accuracy: the likeliest box is of the image's kind. mAP at .5: "
+        "by its likeliest. Accuracy: the likeliest box is of the image's kind. mAP50: "
         "the area under precision by recall, over kinds; COCO's, interpolated, are below. "
         "95 % intervals by bootstrap over patients.",
         "columns": ["metric", "value (95 % interval)"],

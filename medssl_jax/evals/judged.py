@@ -87,7 +87,7 @@ MEASURES: Mapping[str, Callable[[Sequence[Judged]], float]] = {
     FROC: _froc,
     "AUC": _auc,
     "accuracy": _accuracy,
-    "mAP at .5": _precision,
+    "mAP50": _precision,
 }
 
 

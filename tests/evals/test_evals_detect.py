@@ -84,11 +84,11 @@ def test_a_perfect_detector_is_judged_so(tmp_path):
         "validation_FROC": 1.0,
         "validation_AUC": 1.0,
         "validation_accuracy": 1.0,
-        "validation_mAP at .5": 1.0,
+        "validation_mAP50": 1.0,
     }
     final = evaluator.final(None, None)
     assert [row[0] for row in final["tables"][0]["rows"]] == [
-        *("FROC", "AUC", "accuracy", "mAP at .5"),
+        *("FROC", "AUC", "accuracy", "mAP50"),
         *("COCO mAP", "COCO AP50", "COCO AP75"),
     ]
     assert all(row[1].startswith("1.000") for row in final["tables"][0]["rows"])
@@ -140,7 +140,7 @@ def test_where_all_images_have_boxes_froc_chooses(tmp_path, monkeypatch):
     assert during == {
         "validation_loss": 0.0,
         "validation_FROC": 1.0,
-        "validation_mAP at .5": 1.0,
+        "validation_mAP50": 1.0,
     }
 
 

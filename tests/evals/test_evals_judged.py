@@ -48,7 +48,7 @@ def test_matches_are_coco_s():
 
 def test_average_precision_is_coco_s_without_its_interpolation():
     images = drawn(300)
-    ours = MEASURES["mAP at .5"]([judge(one, 0.5, 2) for one in images])
+    ours = MEASURES["mAP50"]([judge(one, 0.5, 2) for one in images])
     coco = average_precision(images, 2, (512, 512))["AP50"]
     # precision made to fall, at 101 points of recall: never lower, hardly higher
     assert ours <= coco + 0.005 and ours == pytest.approx(coco, abs=0.03)
@@ -61,8 +61,8 @@ def test_what_is_never_found_costs():
     found = Detected(box, zero, box, np.array([0.5]), zero)
     missed = Detected(box, zero, np.empty((0, 4)), none, none.astype(int))
     judged = [judge(one, 0.5, 1) for one in (found, missed, missed, missed)]
-    assert MEASURES["mAP at .5"](judged) == 0.25
-    assert MEASURES["mAP at .5"](judged[1:]) == 0
+    assert MEASURES["mAP50"](judged) == 0.25
+    assert MEASURES["mAP50"](judged[1:]) == 0
     assert MEASURES["FROC"](judged) == 0.25
 
 
