@@ -61,6 +61,7 @@ _CROPS = {
 _R18 = {"model.layers": (2, 2, 2, 2), "model.block": "basic"}
 _IMAGES = {"data.shape": (64, 64), "micro_batch_size": 16}
 _VIT = {"width": 96, "heads": 3, "depth": 6, "maps": (3, 4, 5, 6), "patch": 8}
+_BOXES = 4  # of an image
 
 ROWS = {
     "byol": Row(
@@ -103,6 +104,11 @@ ROWS = {
         {"data.shape": (8, 64, 64), "micro_batch_size": 4, "method.hidden_sizes": (96,)}
         | {f"model.of.{field}": value for field, value in _VIT.items()},
     ),
+    "detect": Row(
+        "detect:xray",
+        "torch_fcos.train_step",
+        {"model.width": 64, "data.shape": (128, 128), "micro_batch_size": 4},
+    ),
 }
 
 _STEPS = flags.DEFINE_list("steps", list(ROWS), "rows of the table")
@@ -111,13 +117,17 @@ _ROUNDS = flags.DEFINE_integer("rounds", 7, "steps of each that are timed")
 _PEER = flags.DEFINE_bool("peer", True, "time PyTorch as well")
 
 
+def others() -> dict[str, Any]:
+    """Return what --with changes, by field."""
+    stated = (one.split("=", 1) for one in _WITH.value)
+    return {field: ast.literal_eval(value) for field, value in stated}
+
+
 def config_of(row: Row, others: Mapping[str, Any]) -> ConfigDict:
     """Return the row's config with its changes, and those of the others it has."""
-    config = load(CONFIGS, row.config)
+    config = vary(load(CONFIGS, row.config), row.changes)
     known = config.to_dict()
-    return vary(
-        config, {**row.changes, **{k: v for k, v in others.items() if _has(known, k)}}
-    )
+    return vary(config, {k: v for k, v in others.items() if _has(known, k)})
 
 
 def _has(known: Mapping[str, Any], field: str) -> bool:
@@ -156,6 +166,12 @@ def batch_of(config: ConfigDict, method: Method) -> dict[str, np.ndarray]:
         batch["label"] = np.arange(count, dtype=np.int32) % config.method.classes
     if any(method.voxels):
         batch["mask"] = rng.randint(0, config.method.classes, shape).astype(np.uint8)
+    if method.boxes:
+        axes = len(config.data.shape)
+        low, sides = rng.rand(2, count, _BOXES, axes) / 2
+        kinds = rng.randint(0, method.boxes, (count, _BOXES, 1))
+        rows = np.concatenate([low, low + sides, kinds], axis=-1)
+        batch["boxes"] = rows.astype(np.float32)
     return batch
 
 
@@ -190,15 +206,14 @@ def measured(name: str, others: Mapping[str, Any]) -> str:
 
 
 def main(_) -> None:
-    others = dict(one.split("=", 1) for one in _WITH.value)
-    others = {field: ast.literal_eval(value) for field, value in others.items()}
-    configs = [load(CONFIGS, ROWS[name].config).to_dict() for name in _STEPS.value]
-    for field in others:
+    changed = others()
+    configs = [config_of(ROWS[name], {}).to_dict() for name in _STEPS.value]
+    for field in changed:
         if not any(_has(config, field) for config in configs):
             raise app.UsageError(f"--with: no config of {_STEPS.value} has {field}")
     rows = []
     for name in _STEPS.value:
-        rows.append(measured(name, others))
+        rows.append(measured(name, changed))
         print(rows[-1], flush=True)
         jax.clear_caches()
     peer = ["PyTorch", "ratio"] if _PEER.value else []

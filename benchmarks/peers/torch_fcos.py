@@ -125,16 +125,21 @@ def train_step(
 def inference(
     images: np.ndarray, config: ConfigDict, *, least: float
 ) -> Callable[[], list[dict[str, torch.Tensor]]]:
-    """Return a function that finds the boxes of images (b, *s, c)."""
+    """Return a function that finds the boxes of images (b, *s, c), four strides wide."""
     torch.manual_seed(0)
     images = list(channels_first(images))
     model = of_config(config, least=least).to(torch.get_default_device()).eval()
+    nn.init.constant_(model.head.regression_head.bbox_reg.bias, 2.0)
     return torch.inference_mode()(lambda: model(images))
 
 
-def nms(
-    boxes: np.ndarray, scores: np.ndarray, kinds: np.ndarray, *, iou: float
-) -> Callable[[], torch.Tensor]:
-    """Return a function that says which boxes are kept, the best first."""
-    given = [placed(x) for x in (boxes, scores, kinds)]
-    return lambda: torchvision.ops.batched_nms(*given, iou)
+def suppressing(
+    images: Sequence[tuple[np.ndarray, ...]], *, iou: float
+) -> Callable[[], list[torch.Tensor]]:
+    """Return a function that gives each image's kept boxes' numbers, the best first.
+
+    Args:
+      images: boxes, scores and kinds of each.
+    """
+    given = [[placed(x) for x in arrays] for arrays in images]
+    return lambda: [torchvision.ops.batched_nms(*one, iou) for one in given]
