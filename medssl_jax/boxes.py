@@ -87,7 +87,7 @@ _pairwise_iou = iou  # which the keyword of `nms` hides
 
 def _size(low, high):
     sides = jnp.maximum(high - low, 0.0)
-    # not jnp.prod: CPUs reduce a short axis of many pairs four times as slowly
+    # not jnp.prod: of many pairs it is an array of its own on a CPU
     return functools.reduce(
         jnp.multiply, (sides[..., axis] for axis in range(sides.shape[-1]))
     )
