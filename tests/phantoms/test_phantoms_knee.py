@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from perfect_knee import HEALTHY, PLACES, X, Y, Z, centre_mm, extent_mm, image, share
 
-from medssl_jax.phantoms.knee import shapes
+from medssl_jax.phantoms import shapes
 from medssl_jax.phantoms.knee.signs import Spot
 
 

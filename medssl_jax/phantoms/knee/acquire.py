@@ -8,8 +8,8 @@ from jaxtyping import Float32, UInt8
 from medssl_jax.phantoms.knee.anatomy import Anatomy
 from medssl_jax.phantoms.knee.render import bones, render
 from medssl_jax.phantoms.knee.scan import Scan
-from medssl_jax.phantoms.knee.shapes import Grid, Points, Volume, turn
 from medssl_jax.phantoms.knee.signs import Signs
+from medssl_jax.phantoms.shapes import Grid, Points, Volume, turn
 
 Axes = list[Grid]
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from medssl_jax.phantoms.knee.anatomy import Anatomy
-from medssl_jax.phantoms.knee.shapes import (
+from medssl_jax.phantoms.knee.signs import Signs
+from medssl_jax.phantoms.shapes import (
     Points,
     Triple,
     Volume,
@@ -23,7 +24,6 @@ from medssl_jax.phantoms.knee.shapes import (
     turn,
     union,
 )
-from medssl_jax.phantoms.knee.signs import Signs
 
 BONES = ("femur", "tibia", "patella", "fibula")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl_jax.phantoms.knee.shapes import Triple
+from medssl_jax.phantoms.shapes import Triple
 
 # relative signal in the weightings of sagittal knee protocols: proton density, T2,
 # T2 with fat suppression

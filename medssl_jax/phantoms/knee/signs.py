@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medssl_jax.phantoms.knee.shapes import Triple
+from medssl_jax.phantoms.shapes import Triple
 
 # how often a torn knee shows each sign, independently of the others
 PRESENCE = {"disruption": 0.85, "effusion": 0.8, "bruise": 0.75, "tibial_shift": 0.65}
