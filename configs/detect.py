@@ -143,7 +143,7 @@ def own_images(config: ConfigDict) -> None:
 
 def demo(config: ConfigDict) -> None:
     """Small enough for two cores."""
-    config.data.update(shape=(96, 96), longest_side=None, workers=0, most_boxes=4)
+    config.data.update(shape=(96, 96), longest_side=96, workers=0, most_boxes=4)
     config.splits = dict(
         validation=dict(seed=1, count=128), test=dict(seed=2, count=384)
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medssl_jax.data.boxes_back import in_file
+from medssl_jax.data.boxes_back import check_whole, in_file
 from medssl_jax.data.pipeline import eval_batches
 from medssl_jax.data.source import NO_BOX, Source
 from medssl_jax.errors import ConfigError
@@ -33,6 +33,7 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
     Raises:
       ConfigError: if the method tells no boxes or the rule is not known; if there are no
         cases with boxes for validation or test.
+      DataError: if an image is larger than what the network sees.
     """
     kinds = context.method.boxes
     if context.predict is None or not kinds:
@@ -47,6 +48,7 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
                 f"detect needs cases with boxes for {role}: set --config.splits.{role}"
                 ".fraction, or give that role a source with data.boxes"
             )
+        check_whole(source[0], context.draw, source.name(0))  # all, as they are tested
 
     def detected(role, params, aux) -> list[Detected]:
         found = []
@@ -112,7 +114,7 @@ def _write(context: Context, source: Source, found: list[Detected], names) -> No
     for i, one in enumerate(found):
         origin, j = source.origin(i)
         grids = origin[j], source[i], context.prepare, context.draw
-        boxes.append(in_file(one.boxes, *grids))
+        boxes.append(in_file(one.boxes, *grids, source.name(i)))
     scores, kinds = ([getattr(one, x) for one in found] for x in ("scores", "kinds"))
     write_detections(
         context.workdir / "detections.csv", source, boxes, scores, kinds, names

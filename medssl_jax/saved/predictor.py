@@ -88,7 +88,7 @@ class Predictor:
                 return found
             found = {name: x[found["kind"] >= 0] for name, x in found.items()}
             grids = record, prepared, host.prepare, host.draw
-            return found | {"boxes": in_file(found["boxes"], *grids)}
+            return found | {"boxes": in_file(found["boxes"], *grids, name)}
         judged = {one["name"]: one for one in self.spec["evaluation"]}["segment"]
         mask = segmented(
             lambda images: np.asarray(self(images)["mask"]),

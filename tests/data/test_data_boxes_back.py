@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from medssl_jax.data.boxes_back import in_file
+from medssl_jax.data.boxes_back import check_whole, in_file
 from medssl_jax.data.host import HostTransform
+from medssl_jax.errors import DataError
 
 FILE = (60, 100)
 LOW, HIGH = np.array([20, 30]), np.array([40, 50])  # of the block, in the file
@@ -35,7 +36,6 @@ def seen(clip):
     [
         {"shape": (30, 50), "resize": (30, 50)},
         {"shape": (64, 64), "longest_side": 64},  # padded above and below
-        {"shape": (40, 40), "resize": (48,)},  # cut in the middle
         {"shape": (120, 120), "spacing_mm": (0.5, 1.0)},
     ],
 )
@@ -46,9 +46,19 @@ def test_a_box_is_where_it_lies_in_the_file(settings):
     record = block()
     prepared = host.prepare(record)
     clip = host.draw(prepared, None)["image"].astype(np.float32)
-    found = in_file(seen(clip)[None], record, prepared, host.prepare, host.draw)
+    found = in_file(seen(clip)[None], record, prepared, host.prepare, host.draw, "a")
     pixel = max(n / m for n, m in zip(FILE, prepared["image"].shape, strict=False))
     np.testing.assert_allclose(found[0], [*LOW, *HIGH], atol=0.5 + 0.5 * pixel)
+
+
+def test_an_image_that_is_not_seen_whole_is_refused():
+    host = HostTransform((40, 40), None, "none", "all", resize=(48,))
+    record = block()
+    prepared = host.prepare(record)
+    with pytest.raises(DataError, match=r"a: is \(48, 80\) .* set data.longest_side"):
+        check_whole(prepared, host.draw, "a")
+    with pytest.raises(DataError, match="outside of its middle"):
+        in_file(np.zeros((0, 4)), record, prepared, host.prepare, host.draw, "a")
 
 
 def test_a_crop_to_the_body_is_undone():
@@ -57,7 +67,7 @@ def test_a_crop_to_the_body_is_undone():
     host = HostTransform((60, 100), None, "none", "all", crop_to_body=True)
     prepared = host.prepare(record)
     clip = host.draw(prepared, None)["image"].astype(np.float32)
-    found = in_file(seen(clip)[None], record, prepared, host.prepare, host.draw)
+    found = in_file(seen(clip)[None], record, prepared, host.prepare, host.draw, "a")
     np.testing.assert_allclose(found[0], [27, 41, 47, 61], atol=0.01)
 
 
@@ -67,6 +77,6 @@ def test_a_box_of_a_volume_is_cut_to_it():
     prepared = host.prepare(record)
     clip = host.draw(prepared, None)["image"].astype(np.float32)
     boxes = np.stack([seen(clip), np.array([0.0, 0, 0, 1, 1, 1])])
-    found = in_file(boxes, record, prepared, host.prepare, host.draw)
+    found = in_file(boxes, record, prepared, host.prepare, host.draw, "a")
     np.testing.assert_allclose(found[0], [2, *LOW, 6, *HIGH], atol=0.01)
     np.testing.assert_allclose(found[1], [0, 0, 0, 10, *FILE])
