@@ -12,11 +12,18 @@ from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
 from medssl_jax.evals.label_checks import check_classes, check_findings, unscored
-from medssl_jax.evals.metrics import binary_scores, metrics, only_class, predicted
+from medssl_jax.evals.metrics import (
+    THRESHOLD,
+    binary_scores,
+    metrics,
+    only_class,
+    predicted,
+)
 from medssl_jax.evals.predictions import write_predictions
+from medssl_jax.ranges import Share
 
 
-def classify(context: Context) -> Evaluator:
+def classify(context: Context, *, threshold: Share | None = None) -> Evaluator:
     """Build validation by loss, and test metrics with bootstrap intervals.
 
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
@@ -26,8 +33,13 @@ def classify(context: Context) -> Evaluator:
     context without the role "train", of a classifier that is only tested, has no
     validation. A class or finding that the test cannot score is told before training.
 
+    Args:
+      threshold: of two classes, the operating point from which an example is called the
+        second; there is the average precision too then. None: .5, and without.
+
     Raises:
-      ConfigError: if the method tells no classes; if there are no labelled examples for
+      ConfigError: if the method tells no classes, or no two where there is a threshold;
+        if there are no labelled examples for
         validation or test; if labels are not what the method learns; if training or
         validation lacks a class, or a positive or a negative of a finding.
     """
@@ -36,6 +48,11 @@ def classify(context: Context) -> Evaluator:
         raise ConfigError(
             "evaluation 'classify' needs a method with classes or findings, such as "
             "'supervised'"
+        )
+    if threshold is not None and classes != 2:
+        raise ConfigError(
+            f"evaluation.threshold is {threshold}, of two classes, and method.classes is "
+            f"{classes}: set it to None"
         )
     trained = "train" in context.sources
     sources = {"train": context.sources["train"]} if trained else {}
@@ -51,9 +68,9 @@ def classify(context: Context) -> Evaluator:
         validation, results = of_findings.validation, of_findings.results
     else:
         check_classes(sources, classes)
-        ordered = context.method.ordered
+        said = {"ordered": context.method.ordered, "threshold": threshold}
         validation, results = (
-            functools.partial(tell, ordered=ordered) for tell in (_validation, _results)
+            functools.partial(tell, **said) for tell in (_validation, _results)
         )
 
     def probabilities(role, params, aux):
@@ -71,7 +88,10 @@ def classify(context: Context) -> Evaluator:
     def final(params, aux):
         p = probabilities("test", params, aux)
         path = context.workdir / "predictions.csv"
-        write_predictions(path, sources["test"], p, ordered=context.method.ordered)
+        ordered = context.method.ordered
+        write_predictions(
+            path, sources["test"], p, ordered=ordered, threshold=threshold
+        )
         return results(sources["test"], p, context.seed)
 
     lacking = unscored(sources["test"], classes, ordered=context.method.ordered)
@@ -79,12 +99,14 @@ def classify(context: Context) -> Evaluator:
 
 
 def _validation(
-    labels: np.ndarray, p: np.ndarray, *, ordered: bool
+    labels: np.ndarray, p: np.ndarray, *, ordered: bool, threshold: float | None
 ) -> dict[str, float]:
     scores = binary_scores(p)
     found = {
         f"validation_{name}": metric(labels, scores)
-        for name, metric in metrics(scores, ordered=ordered).items()
+        for name, metric in metrics(
+            scores, ordered=ordered, threshold=threshold
+        ).items()
     }
     exact = p.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)  # float32 sums to 1 - 1e-7
@@ -93,13 +115,20 @@ def _validation(
 
 
 def _results(
-    source: Source, p: np.ndarray, seed: int, *, ordered: bool
+    source: Source,
+    p: np.ndarray,
+    seed: int,
+    *,
+    ordered: bool,
+    threshold: float | None,
 ) -> dict[str, Any]:
     labels, scores = np.asarray(source.labels), binary_scores(p)
     drawn = {"groups": source.patients, "seed": seed}
     found = {
         name: interval(metric, labels, scores, **drawn)
-        for name, metric in metrics(scores, ordered=ordered).items()
+        for name, metric in metrics(
+            scores, ordered=ordered, threshold=threshold
+        ).items()
     }
     binary = scores.ndim == 1
     meant = " Kappa: of the first guess, with quadratic weights." if ordered else ""
@@ -107,7 +136,9 @@ def _results(
     meant += "" if binary else f"{p.shape[1]} classes, each against the rest."
     if lacking := sorted(set(range(p.shape[1])) - set(labels.tolist())):
         meant += f" AUC is not known: no test example is of class {lacking[0]}."
-    if (called := only_class(scores)) is not None:
+    if (
+        called := only_class(scores, THRESHOLD if threshold is None else threshold)
+    ) is not None:
         meant += f" Every example was called class {called}."
     table = {
         "title": "Test",
@@ -117,7 +148,9 @@ def _results(
         "rows": [[name, value.text()] for name, value in found.items()],
     }
     roc = {"name": "test", "labels": labels.tolist(), "scores": scores.tolist()}
-    told = [name for name in ("kappa", "AUC", "accuracy") if name in found]
+    first = ("kappa", "AUC", "average precision", "accuracy")
+    told = [name for name in found if name.partition(" at ")[0] in first]
+    told.sort(key=lambda name: first.index(name.partition(" at ")[0]))
     said = ", ".join(f"{name} {found[name].text()}" for name in told)
     return {
         "headline": f"Test {said}.",

@@ -11,6 +11,7 @@ what they are given: half a minute for the intervals of one table. The tests hol
 equal to scikit-learn's.
 """
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
@@ -27,27 +28,31 @@ Metric = Callable[[Labels, Scores], float]
 THRESHOLD = 0.5
 
 
-def accuracy(labels: Classes, scores: Scores) -> float:
+def accuracy(labels: Classes, scores: Scores, threshold: float = THRESHOLD) -> float:
     """Return the share of examples whose predicted class is the true one."""
-    return _mean(predicted(scores) == labels)
+    return _mean(predicted(scores, threshold) == labels)
 
 
-def sensitivity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
+def sensitivity(
+    labels: Classes, scores: Float[np.ndarray, "n"], threshold: float = THRESHOLD
+) -> float:
     """Return the share of class 1 that is found; NaN without class 1."""
-    return _mean(predicted(scores)[labels == 1] == 1)
+    return _mean(predicted(scores, threshold)[labels == 1] == 1)
 
 
-def specificity(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
+def specificity(
+    labels: Classes, scores: Float[np.ndarray, "n"], threshold: float = THRESHOLD
+) -> float:
     """Return the share of class 0 that is left alone; NaN without class 0."""
-    return _mean(predicted(scores)[labels == 0] == 0)
+    return _mean(predicted(scores, threshold)[labels == 0] == 0)
 
 
-def only_class(scores: Scores) -> int | None:
+def only_class(scores: Scores, threshold: float = THRESHOLD) -> int | None:
     """Return the class that every example is called, or None where there are two.
 
     Sensitivity and specificity are then 0 and 1, or the reverse, whatever the AUC is.
     """
-    called = np.unique(predicted(scores))
+    called = np.unique(predicted(scores, threshold))
     return int(called[0]) if len(called) == 1 else None
 
 
@@ -83,6 +88,20 @@ def auc(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
     below = np.searchsorted(negatives, positives, side="left").sum()
     below_or_equal = np.searchsorted(negatives, positives, side="right").sum()
     return float((below + below_or_equal) / (2 * pairs))
+
+
+def average_precision(labels: Classes, scores: Float[np.ndarray, "n"]) -> float:
+    """Return the mean, over the positives, of the precision where each is found.
+
+    Equal scores are found together; NaN without class 1.
+    """
+    if not (labels == 1).any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.diff(scores[order]) != 0, True)  # of each run of equal scores
+    found = np.cumsum(labels[order] == 1)[ends]
+    precision = found / (np.flatnonzero(ends) + 1)
+    return float(np.diff(found, prepend=0) @ precision / found[-1])
 
 
 def macro_auc(labels: Classes, scores: Float[np.ndarray, "n classes"]) -> float:
@@ -134,28 +153,32 @@ def masked_log_loss(labels: Findings, scores: Float[np.ndarray, "n findings"]) -
     return float(np.where(labels == UNLABELLED, 0, -np.log(right)).mean())
 
 
-def metrics(scores: Scores, *, ordered: bool = False) -> Mapping[str, Metric]:
+def metrics(
+    scores: Scores, *, ordered: bool = False, threshold: float | None = None
+) -> Mapping[str, Metric]:
     """Return the metrics of classes that fit scores of this shape, by name.
 
     Of three classes and more, accuracy is that of the first guess (top-1), and AUC the
-    mean over classes. Where they are ordered, kappa of the first guess comes first.
+    mean over classes. Where they are ordered, kappa of the first guess comes first. Of
+    two with a `threshold`, an operating point, there is the average precision too, and
+    what depends on the point names it: "accuracy at 0.6".
     """
     if scores.ndim == 2:
         graded = {"kappa": _kappa_of_guess} if ordered else {}
         return {**graded, "accuracy": accuracy, "AUC": macro_auc}
-    return {
-        "accuracy": accuracy,
-        "AUC": auc,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-    }
+    called = {"sensitivity": sensitivity, "specificity": specificity}
+    if threshold is None:
+        return {"accuracy": accuracy, "AUC": auc, **called}
+    at = functools.partial(_at, threshold)
+    found = {"AUC": auc, "average precision": average_precision}
+    return found | dict(map(at, ({"accuracy": accuracy} | called).items()))
 
 
-def predicted(scores: Scores) -> Int[np.ndarray, "n"]:
-    """Return the first guess: the likeliest class, of two the one at `THRESHOLD`."""
+def predicted(scores: Scores, threshold: float = THRESHOLD) -> Int[np.ndarray, "n"]:
+    """Return the first guess: the likeliest class, of two the second from a threshold."""
     if scores.ndim == 2:
         return scores.argmax(axis=1)
-    return (scores >= THRESHOLD).astype(np.int64)
+    return (scores >= threshold).astype(np.int64)
 
 
 def binary_scores(probabilities: Float[np.ndarray, "n classes"]) -> Scores:
@@ -165,6 +188,11 @@ def binary_scores(probabilities: Float[np.ndarray, "n classes"]) -> Scores:
 
 def _kappa_of_guess(labels: Classes, scores: Float[np.ndarray, "n classes"]) -> float:
     return quadratic_kappa(labels, predicted(scores), scores.shape[1])
+
+
+def _at(threshold: float, named: tuple[str, Callable]) -> tuple[str, Metric]:
+    name, metric = named
+    return f"{name} at {threshold:g}", functools.partial(metric, threshold=threshold)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from medssl_jax.data.source import UNLABELLED, Source
 from medssl_jax.files import write_csv
 
+CALLED = "called_at_"  # of the column of what is called at an operating point
+
 
 def write_predictions(
     path: Path,
@@ -17,6 +19,7 @@ def write_predictions(
     findings: Sequence[str] | None = None,
     *,
     ordered: bool = False,
+    threshold: float | None = None,
 ) -> None:
     """Write a CSV with a row per example: name, patient, labels, probabilities.
 
@@ -29,6 +32,8 @@ def write_predictions(
       findings: names of the probabilities', where they are findings; None is as the
         source has them.
       ordered: whether classes are grades.
+      threshold: an operating point of two classes: which is called at it is a column,
+        whose name tells the point.
     """
     patients = source.patients or [""] * len(source)
     names = source.label_names if findings is None else findings
@@ -41,9 +46,11 @@ def write_predictions(
         known, labels = [], np.empty((len(source), 0), int)
     else:
         labels = np.asarray(source.labels).reshape(len(source), -1)
+    point = [] if threshold is None else [f"{CALLED}{threshold:g}"]
     rows = []
     for i, row in enumerate(p):
         marks = ["" if mark == UNLABELLED else mark for mark in labels[i].tolist()]
         written = [f"{value:.6g}" for value in row]
-        rows.append([source.name(i), patients[i], *marks, *written])
-    write_csv(path, ["name", "patient", *known, *scored], rows)
+        called = [int(row[1] >= threshold)] if point else []
+        rows.append([source.name(i), patients[i], *marks, *written, *called])
+    write_csv(path, ["name", "patient", *known, *scored, *point], rows)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from medssl_jax.data.source import UNLABELLED, Labels
 from medssl_jax.evals.metrics import auc, binary_scores, metrics
+from medssl_jax.evals.predictions import CALLED
 from medssl_jax.protocols.cases import Cases, Measure, mean_of
 
 
@@ -19,6 +20,7 @@ def parse(rows: Sequence[Mapping[str, str]]) -> Cases:
     """
     findings = [c.removeprefix("label_") for c in rows[0] if c.startswith("label_")]
     classes = [c for c in rows[0] if c.startswith("probability_")]
+    points = [c.removeprefix(CALLED) for c in rows[0] if c.startswith(CALLED)]
     if findings:
         classes = [f"probability_{finding}" for finding in findings]
         labels = [[_label(row[f"label_{f}"]) for f in findings] for row in rows]
@@ -38,6 +40,7 @@ def parse(rows: Sequence[Mapping[str, str]]) -> Cases:
         p,
         findings,
         ordered="grade" in rows[0],
+        threshold=next(map(float, points), None),
     )
 
 
@@ -49,6 +52,7 @@ def cases(
     findings: Sequence[str] = (),
     *,
     ordered: bool = False,
+    threshold: float | None = None,
 ) -> Cases:
     """Return cases with the metrics that suit their labels, "AUC" among them.
 
@@ -61,6 +65,7 @@ def cases(
       probabilities: (n, classes), or (n, findings) of each one's presence.
       findings: their names; none where each case has one class.
       ordered: whether classes are grades.
+      threshold: the operating point of two classes, as `metrics.metrics` takes it.
     """
     if findings:
         measures = _of_findings(labels, probabilities, findings)
@@ -69,7 +74,9 @@ def cases(
         scores = binary_scores(probabilities)
         measures = {
             name: _on(metric, labels, scores)
-            for name, metric in metrics(scores, ordered=ordered).items()
+            for name, metric in metrics(
+                scores, ordered=ordered, threshold=threshold
+            ).items()
         }
         classes = [str(k) for k in range(probabilities.shape[1])]
         scores = scores if scores.ndim == 1 else None

@@ -8,7 +8,12 @@ import math
 import numpy as np
 import pytest
 import tiny
-from sklearn.metrics import cohen_kappa_score, log_loss, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    cohen_kappa_score,
+    log_loss,
+    roc_auc_score,
+)
 
 from medssl_jax.data.draw import Draw
 from medssl_jax.data.source import Examples
@@ -18,6 +23,7 @@ from medssl_jax.evals import findings as of_findings
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.classify import classify
 from medssl_jax.evals.label_checks import check_classes
+from medssl_jax.protocols.tested import read_cases
 
 N = 60
 NAMES = ("edema", "pus", "gap")
@@ -155,6 +161,51 @@ def test_classes_are_scored_by_first_guess_and_macro_auc(tmp_path):
         header, first, *_ = csv.reader(file)
     assert header[:4] == ["name", "patient", "label", "probability_0"]
     assert first[2] == str(labels[0])
+
+
+def two_classes():
+    labels = np.random.default_rng(0).integers(0, 2, N)
+    second = 0.6 * np.random.default_rng(1).random(N) + 0.3 * labels
+    return labels, np.stack([1 - second, second], axis=1).astype(np.float32)
+
+
+def test_an_operating_point_names_what_depends_on_it_and_brings_average_precision(
+    tmp_path,
+):
+    labels, p = two_classes()
+    evaluator = classify(context(tmp_path, labels, p, learns=(2, 0)), threshold=0.6)
+    during, final = evaluator.during(None, None), evaluator.final(None, None)
+    accuracy = np.mean((p[:, 1] >= 0.6) == labels)
+    precision = average_precision_score(labels, p[:, 1])
+    assert during["validation_average precision"] == pytest.approx(precision)
+    values = {name: value["value"] for name, value in final["values"].items()}
+    assert values["accuracy at 0.6"] == pytest.approx(accuracy)
+    assert "accuracy" not in values and accuracy != np.mean((p[:, 1] >= 0.5) == labels)
+    told = [f"average precision {precision:.3f}", f"accuracy at 0.6 {accuracy:.3f}"]
+    assert all(text in final["headline"] for text in told)
+    # protocols have the same from the table of predictions
+    cases = read_cases(tmp_path)
+    found = {name: one(np.arange(N)) for name, one in cases.measures.items()}
+    assert found == pytest.approx(values)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    called = [int(row["called_at_0.6"]) for row in rows]
+    assert called == (p[:, 1] >= 0.6).astype(int).tolist()
+
+
+def test_without_an_operating_point_the_names_are_those_of_ever(tmp_path):
+    labels, p = two_classes()
+    _, final = run(tmp_path, labels, p, learns=(2, 0))
+    names = ["accuracy", "AUC", "sensitivity", "specificity"]
+    assert list(final["values"]) == list(read_cases(tmp_path).measures) == names
+    header, *_ = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert header == "name,patient,label,probability_0,probability_1"
+
+
+@pytest.mark.parametrize("learns", [(4, 0), (0, 3)])
+def test_an_operating_point_is_of_two_classes(tmp_path, learns):
+    with pytest.raises(ConfigError, match=r"evaluation\.threshold is 0\.6, of two cl"):
+        classify(context(tmp_path, *grades(), learns=learns), threshold=0.6)
 
 
 def grades(seed=0):

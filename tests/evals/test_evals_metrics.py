@@ -35,6 +35,34 @@ def test_binary_metrics_equal_scikit_learns(seed):
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_and_what_is_called_at_a_point_equal_scikit_learns(
+    seed, ties
+):
+    labels, scores = _draw(seed, ties=ties)
+    called = scores >= 0.6
+    expected = {
+        "AUC": reference.roc_auc_score(labels, scores),
+        "average precision": reference.average_precision_score(labels, scores),
+        "accuracy at 0.6": reference.accuracy_score(labels, called),
+        "sensitivity at 0.6": reference.recall_score(labels, called),
+        "specificity at 0.6": reference.recall_score(labels, called, pos_label=0),
+    }
+    of_scores = metrics.metrics(scores, threshold=0.6)
+    found = {name: metric(labels, scores) for name, metric in of_scores.items()}
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert (called != (scores >= 0.5)).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_average_precision_is_the_share_of_positives_where_all_score_alike():
+    labels = np.array([1, 0, 0, 1, 0])
+    assert metrics.average_precision(labels, np.full(5, 0.3)) == pytest.approx(0.4)
+    assert math.isnan(metrics.average_precision(np.zeros(3, int), np.arange(3.0)))
+    assert math.isnan(metrics.average_precision(labels[:0], np.zeros(0)))
+
+
 def test_auc_is_the_share_of_pairs_in_order_with_ties_counting_half():
     labels, scores = _draw(5, n=25)
     pairs = [
