@@ -16,6 +16,7 @@ from medssl_jax.methods import base
 from medssl_jax.methods.auxiliary import Heads, auxiliary
 from medssl_jax.models.network import Network
 from medssl_jax.models.unet_decoder import decoder
+from medssl_jax.models.with_neighbours import of_slices
 from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Natural, NotNegative
 from medssl_jax.views.compose import View
@@ -47,7 +48,8 @@ def segment(
     over the batch: then devices do.
 
     Args:
-      backbone: images (b, *s, c) -> Features, whose maps the decoder reads.
+      backbone: images (b, *s, c) -> Features, whose maps the decoder reads; slice by
+        slice, if they are so.
       views: "first", the random view to train on; "eval", the one to predict on, which
         must leave the image in its place.
       durations: of the run.
@@ -84,6 +86,7 @@ def segment(
         axis_name=axis_name,
         recompute=backbone.recompute,
     )
+    head = of_slices(head) if backbone.by_slice else head
 
     def one_view(key, example):
         placed = views["first"].placed(key, example["image"])

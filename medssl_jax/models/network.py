@@ -23,11 +23,17 @@ class Network(NamedTuple):
       the same; they are unused in evaluation, and by networks that draw nothing
     recompute: whether it keeps its products alone for the gradient; a head on it that
       is as large should do the same
+    start: (() -> what `init` draws, pretrained variables) -> those to start from: some
+      of both, where a network has weights that no pretraining has
+    by_slice: whether its maps of volumes (b, f, *s, c) are of each slice (b, f, *t, d),
+      so that a head on them should look no further along f
     """
 
     init: Callable
     apply: Callable
     recompute: bool = False
+    start: Callable = lambda draw, given: given
+    by_slice: bool = False
 
 
 def pure(module: nn.Module, *, draws: bool = False) -> Network:
@@ -62,7 +68,6 @@ def starting_from(network: Network, variables: PyTree) -> Network:
     """Return the network whose `init` gives these variables, pretrained elsewhere."""
 
     def init(key, x):
-        del key, x
-        return variables
+        return network.start(lambda: network.init(key, x), variables)
 
     return network._replace(init=init)

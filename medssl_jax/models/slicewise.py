@@ -63,7 +63,7 @@ def slicewise(
             )
         return Features(features.pooled.reshape(b, -1), (), attention), stats
 
-    return Network(init, apply, network.recompute)
+    return Network(init, apply, network.recompute, network.start)
 
 
 def weights(model: Mapping[str, Any]) -> Mapping[str, Any]:

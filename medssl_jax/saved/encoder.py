@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import jax
@@ -95,7 +95,9 @@ def initial_variables(
 ) -> PyTree:
     """Return the variables that `config.init_from` names, for the network `model`.
 
-    `shape` is that of an image, (*s, c).
+    `shape` is that of an image, (*s, c). Of a network before which channels are made
+    others (`adapter`, `with_neighbours`) they are the inner one's, unless what is named
+    is of such a one too.
 
     A run or encoder of this package, or a .safetensors file with torchvision's names
     (r3d_18 of Kinetics-400, resnet18, ...).
@@ -104,6 +106,7 @@ def initial_variables(
       ConfigError: if the encoder there is of another architecture.
       DataError: if it cannot be read.
     """
+    model, shape = _given_to(init_from, model, shape)
     if init_from.endswith(".safetensors"):
         with decoding(init_from, "safetensors file"):
             tensors = load_file(init_from)
@@ -130,7 +133,21 @@ def check_start(init_from: str, model: Mapping[str, Any]) -> None:
         if not Path(init_from).is_file():
             raise DataError(init_from, "is no file")
     elif init_from:
-        _of_architecture(init_from, model)
+        _of_architecture(init_from, _given_to(init_from, model, (0,))[0])
+
+
+def _given_to(
+    init_from: str, model: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[Mapping[str, Any], tuple[int, ...]]:
+    """Return the part of a network that the weights are for, and its images' shape."""
+    inside = getattr(_module(model), "inside", None)
+    if inside is None:
+        return model, shape
+    torch = init_from.endswith(".safetensors")
+    if not torch and load_encoder(init_from).spec["model"]["name"] == model["name"]:
+        return model, shape
+    part, channels = inside(model, shape[-1])
+    return _given_to(init_from, part, (*shape[:-1], channels))
 
 
 def _of_architecture(init_from: str, model: Mapping[str, Any]) -> Encoder:
@@ -152,12 +169,16 @@ def _weights(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Those of a model that wraps another are the other's, as `weights` of its module says.
     """
-    factory = resolve.factory_of("model", "medssl_jax.models", model.get("name", ""))
-    narrow = getattr(inspect.getmodule(factory), "weights", None)
+    narrow = getattr(_module(model), "weights", None)
     if narrow is None:
         return model
     inner = narrow(model)
     return inner if inner["name"] == model["name"] else _weights(inner)
+
+
+def _module(model: Mapping[str, Any]) -> ModuleType:
+    name = model.get("name", "")
+    return inspect.getmodule(resolve.factory_of("model", "medssl_jax.models", name))
 
 
 def backbone(
