@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data.columns import Columns
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.source import Record, Source, Wrapper
-from medssl_jax.errors import DataError
+from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.ranges import Natural
 
 
@@ -23,11 +23,14 @@ class Slicing:
       axis: of the volume as the source has it, along which they are counted.
       neighbours: on both sides, which become channels, in order; at the first and last
         slice the slice itself stands for what is not there.
+      lesion_voxels: a slice is of class 1 where the mask of the middle one has so many
+        voxels at least, of any structure, else of class 0; 0: labels are the volume's.
     """
 
     of_each: Natural
     axis: Natural
     neighbours: Natural
+    lesion_voxels: Natural = 0
 
     def prepare(self, prepare: Prepare) -> Prepare:
         """Return how whole volumes are prepared, whose slices `prepare` describes.
@@ -42,10 +45,11 @@ class Slicing:
 
 @dataclass(frozen=True)
 class Turned(Wrapper):
-    """The volumes of `source` with one of their axes in front."""
+    """The volumes of `source` with one of their axes in front; some have their masks."""
 
     source: Source
     axis: int
+    masks: bool = False
 
     def __getitem__(self, i: int) -> Record:
         """Return the record of example i.
@@ -64,19 +68,24 @@ class Turned(Wrapper):
         if "spacing_mm" in record:
             sides = list(record["spacing_mm"])
             record["spacing_mm"] = (sides.pop(self.axis), *sides)
-        return {k: record[k] for k in ("image", "spacing_mm") if k in record}
+        kept = ("image", "spacing_mm")
+        if self.masks:
+            record["mask"] = np.moveaxis(record["mask"], self.axis, 0)
+            kept = (*kept, "mask")
+        return {k: record[k] for k in kept if k in record}
 
     def stamp(self, i: int) -> str:
         stamp = super().stamp(i)
-        return stamp and f"{stamp}\naxis {self.axis} in front"
+        masks = ", of masks too" * self.masks
+        return stamp and f"{stamp}\naxis {self.axis} in front{masks}"
 
 
 @dataclass(frozen=True)
 class Slices(Wrapper):
     """Slices of prepared volumes (f, *s, c): an example each, without masks or boxes.
 
-    Labels and patients are those of the volume. Where patients are not known, each volume
-    is one: its slices stay together in splits.
+    Patients are those of the volume, and so are labels, unless masks tell them. Where
+    patients are not known, each volume is one: its slices stay together in splits.
     """
 
     source: Source
@@ -86,12 +95,20 @@ class Slices(Wrapper):
         return len(self.source) * self.slicing.of_each
 
     def __getitem__(self, i: int) -> Record:
-        volume = super().__getitem__(i)["image"]
+        return {"image": self.cut(super().__getitem__(i)["image"], i)}
+
+    def cut(self, volume: np.ndarray, i: int) -> np.ndarray:
+        """Return example i of its volume (f, *s, c): (*s, (2 neighbours + 1) c)."""
         count, k = len(volume), self.slicing.neighbours
+        beside = self.middle(i, count) + np.arange(-k, k + 1)
+        places = np.clip(beside, 0, count - 1)
+        return np.concatenate([volume[place] for place in places], axis=-1)
+
+    def middle(self, i: int, count: int) -> int:
+        """Return which slice of its volume, of so many, example i is."""
         # the middles of `of_each` equal parts of the stack
-        middle = (i % self.slicing.of_each + 0.5) * count / self.slicing.of_each
-        places = np.clip(int(middle) + np.arange(-k, k + 1), 0, count - 1)
-        return {"image": np.concatenate([volume[place] for place in places], axis=-1)}
+        part = i % self.slicing.of_each
+        return int((part + 0.5) * count / self.slicing.of_each)
 
     def place(self, i: int) -> int:
         return i // self.slicing.of_each
@@ -107,7 +124,27 @@ class Slices(Wrapper):
         if columns.patients is None:
             ids = [_id(self.source, i) for i in range(len(self.source))]
             columns = columns.replace(patients=ids)
-        return columns.take(volumes).replace(has_masks=False, has_boxes=False)
+        found = columns.take(volumes).replace(has_masks=False, has_boxes=False)
+        if self.slicing.lesion_voxels:
+            found = found.replace(labels=self._lesions(), label_names=None)
+        return found
+
+    def _lesions(self):
+        if not self.source.has_masks:
+            raise ConfigError(
+                "data.slices.lesion_voxels labels slices by masks, and the data has none: "
+                "set data.masks, or use a source of masks"
+            )
+        labels = np.zeros(len(self), np.int64)
+        for volume in range(len(self.source)):
+            mask = np.asarray(self.source[volume]["mask"])
+            there = mask.reshape(*mask.shape[:3], -1).any(axis=-1)
+            voxels = there.sum(axis=(1, 2))
+            first = volume * self.slicing.of_each
+            for i in range(first, first + self.slicing.of_each):
+                has = voxels[self.middle(i, len(mask))] >= self.slicing.lesion_voxels
+                labels[i] = int(has)
+        return labels
 
     @property
     def distinct(self) -> int:

@@ -152,3 +152,46 @@ def test_what_slices_cannot_be_is_told(tmp_path):
         opened(tmp_path, {}, of_each=-1, axis=0, neighbours=0)
     with pytest.raises(ConfigError, match="data.slices"):
         opened(tmp_path, {}, each=3)
+
+
+def lesions(name):
+    """Return a volume with n voxels of lesion in its n-th slice."""
+    record = volume(name)
+    mask = np.zeros(record["image"].shape[:-1], np.uint8)
+    for i, plane in enumerate(mask):
+        plane.flat[:i] = 1 + i % 2  # of two structures
+    return record | {"mask": mask}
+
+
+@pytest.mark.parametrize("fewest", [1, 3])
+def test_a_slice_is_labelled_by_the_mask_of_its_middle(fewest):
+    found = Slices(source(lesions), Slicing(6, 0, 2, lesion_voxels=fewest))
+    expected = [int(i >= fewest) for i in range(6)]
+    of_three = [int(i // 2 >= fewest) for i in range(6)]
+    assert found.labels.tolist() == [*expected, *of_three, *expected]
+    assert list(found.patients) == ["P1"] * 6 + ["P2"] * 6 + ["P1"] * 6
+    assert not found.has_masks and set(found[0]) == {"image"}
+    # regions that overlap
+    regions = source(
+        lambda name: (
+            volume(name)
+            | {"mask": np.stack([lesions(name)["mask"] == k for k in (1, 2)], axis=-1)}
+        )
+    )
+    found = Slices(regions, Slicing(6, 0, 2, lesion_voxels=fewest))
+    assert found.labels[:6].tolist() == expected
+
+
+def test_masks_turn_with_their_volume_where_they_are_wanted():
+    turned = Turned(source(lesions), 2, masks=True)
+    mask = turned[0]["mask"]
+    assert mask.shape == turned[0]["image"].shape[:-1] == (5, 6, 4)
+    np.testing.assert_array_equal(mask[3], lesions("a")["mask"][..., 3])
+    assert turned.stamp(0) != Turned(source(lesions), 2).stamp(0)
+
+
+def test_slices_without_masks_cannot_be_labelled_by_them():
+    bare = source(lambda name: {"image": volume(name)["image"]})
+    object.__setattr__(bare, "has_masks", False)
+    with pytest.raises(ConfigError, match="lesion_voxels labels slices by masks, and"):
+        _ = Slices(bare, Slicing(6, 0, 2, lesion_voxels=1)).labels

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medssl_jax import resolve
+from medssl_jax.data.attended import Attended
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
@@ -17,6 +18,7 @@ from medssl_jax.data.order.splits import (
     by_patient,
     check_apart,
     check_disjoint,
+    fold_of,
     oversample,
 )
 from medssl_jax.data.order.subsets import nested, repeated
@@ -27,7 +29,7 @@ from medssl_jax.data.slices import Slices, Slicing, Turned
 from medssl_jax.data.source import Source
 from medssl_jax.data.sources.shards import Shards
 from medssl_jax.errors import ConfigError
-from medssl_jax.ranges import Natural, Part, Seed, Share
+from medssl_jax.ranges import Count, Natural, Part, Seed, Share
 
 TRAIN = "train"
 
@@ -47,6 +49,8 @@ def sources(
     known_labels: Part = 1.0,
     slices: Mapping[str, Natural] | None = None,
     planes: str = "",
+    attention: str = "",
+    fold: Mapping[str, Natural] | None = None,
 ) -> dict[str, Source]:
     """Open the training source and those of the other roles, patients apart.
 
@@ -74,7 +78,12 @@ def sources(
         examples stay, without a label. Of one seed they are those of the same
         `label_fraction`.
       slices: of volumes, which are examples of their own, as `data.slices.Slicing` has
-        it; `prepare` is how slices are brought to [0, 1].
+        it; `prepare` is how slices are brought to [0, 1]. Splits are of slices with
+        the labels of their volume; where masks tell labels, or maps are read, of the
+        volumes, as those of a run on the volumes themselves.
+      attention: the folder of maps that become a channel of slices; "" is none.
+      fold: `left_out` of the folds, `of` so many, of the training patients is not
+        trained on, nor in another role.
       planes: CSV `path,slice,label` of the volumes' slices (`data.planes`), or empty.
 
     Raises:
@@ -82,7 +91,7 @@ def sources(
       DataError: if files are unusable, or one patient, or row, is in two roles.
     """
     reading = {"cache": cache, "on_error": on_error, "slices": slices, "planes": planes}
-    open_source = _Open(prepare, folder, **reading)
+    open_source = _Open(prepare, folder, attention=attention, **reading)
     found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
     for role, settings in splits.items():
@@ -102,6 +111,10 @@ def sources(
             found[role] = taken(found[TRAIN], held_out)
             found[TRAIN] = taken(found[TRAIN], rest)
     check_disjoint(found)
+    if fold:
+        leave = functools.partial(_without_fold, found[TRAIN], split_seed)
+        found[TRAIN] = resolve.call("data.fold", leave, fold)
+    found = {role: open_source.sliced(one) for role, one in found.items()}
     if balance or label_fraction != 1.0:
         fed = _fed(found[TRAIN], balance, label_fraction, seed)
         found[TRAIN] = taken(found[TRAIN], fed)
@@ -121,6 +134,17 @@ def whole(data: Mapping[str, Any], prepare: Prepare, folder: Path) -> Source:
     reading, source = divide(data, _Open)
     opened = functools.partial(_Open, prepare, folder)
     return resolve.call("data", opened, reading)("data", source)
+
+
+def _without_fold(train: Source, seed: int, *, of: Count, left_out: Natural) -> Source:
+    if left_out >= of:
+        raise ConfigError(
+            f"data.fold.left_out is {left_out}, and data.fold.of {of}: they are 0 to "
+            f"{of - 1}"
+        )
+    if of == 1:  # nothing is left out of what is one
+        return train
+    return taken(train, np.flatnonzero(fold_of(train, of, seed) != left_out))
 
 
 def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.ndarray:
@@ -159,6 +183,7 @@ class _Open:
         cache: str = "",
         slices: Mapping[str, Natural] | None = None,
         planes: str = "",
+        attention: str = "",
     ):
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
@@ -166,11 +191,26 @@ class _Open:
         self._on_error, self._folder, self._planes = on_error, folder, planes
         slices = slices or {"of_each": 0, "axis": 0, "neighbours": 0}
         self._slicing = resolve.call("data.slices", Slicing, slices)
+        self._attention = attention
+        if attention and not self._slicing.of_each:
+            raise ConfigError(
+                "data.attention is a channel of slices: set data.slices.of_each, or "
+                "data.attention to ''"
+            )
+        # whose volumes are divided first
+        self._late = bool(attention or self._slicing.lesion_voxels)
 
     def __call__(self, field: str, settings: Mapping[str, Any]) -> Source:
         if "sources" in settings:
             return resolve.call(field, self.mixture, settings)
         return self._one(field, settings, self._prepare)
+
+    def sliced(self, source: Source) -> Source:
+        """Return the slices of what was opened, if it is not of slices yet."""
+        if not (self._late and self._slicing.of_each):
+            return source
+        slices = Slices(source, self._slicing)
+        return Attended(slices, self._attention) if self._attention else slices
 
     def mixture(self, sources: Sequence[Mapping[str, Any]]) -> Mixture:
         parts, modalities = [], []
@@ -207,8 +247,11 @@ class _Open:
             if self._planes:
                 source = planed(source, self._planes)
             if slicing.of_each:
-                source = Turned(source, slicing.axis)
+                masks = slicing.lesion_voxels > 0 and source.has_masks
+                source = Turned(source, slicing.axis, masks)
             source = Cached(source, prepare, self._cache)
         if self._on_error == "skip":
             source = skip_unusable(source, self._folder / "skipped.csv")
-        return Slices(source, slicing) if slicing.of_each else source
+        if slicing.of_each and not self._late:
+            return Slices(source, slicing)
+        return source

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Int
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, StratifiedGroupKFold
 
 from medssl_jax.data.order.mixture import known_patients
 from medssl_jax.data.source import PRESENT, UNLABELLED, Labels, Source, is_labelled
@@ -52,6 +52,33 @@ def by_patient(
             "would be empty"
         )
     return rest, np.sort(held_out)
+
+
+def fold_of(source: Source, count: int, seed: int) -> Int[np.ndarray, "n"]:
+    """Return which of `count` folds each example is in, a patient's all in one.
+
+    Folds are about as large, and alike in labels, as far as `by_patient` makes them so.
+
+    Raises:
+      UserError: if there are too few patients, or examples of every class.
+    """
+    ids = range(len(source)) if source.patients is None else source.patients
+    _, groups = np.unique(np.asarray(ids), return_inverse=True)
+    if (patients := groups.max() + 1) < count:
+        raise UserError(f"{patients} patient(s) make no {count} folds: use fewer")
+    try:
+        if source.labels is None:
+            folds = GroupKFold(count, shuffle=True, random_state=seed)
+            parts = [test for _, test in folds.split(groups, groups=groups)]
+        else:
+            classes = strata(np.asarray(source.labels), groups)
+            parts = _stratified_folds(classes, groups, count, seed)
+    except ValueError as error:
+        raise UserError(f"{count} folds cannot be alike in labels: {error}") from error
+    found = np.empty(len(source), np.int64)
+    for number, part in enumerate(parts):
+        found[part] = number
+    return found
 
 
 def strata(labels: Labels, groups: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
@@ -142,11 +169,15 @@ def _stratified(labels, groups, fraction, seed):
     most = min(most, np.unique(labels, return_counts=True)[1].max())  # of few examples
     share = Fraction(fraction).limit_denominator(int(most))
     try:
-        folds = StratifiedGroupKFold(share.denominator, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():  # that a class is too rare for every fold
-            warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-            parts = [test for _, test in folds.split(groups, labels, groups)]
+        parts = _stratified_folds(labels, groups, share.denominator, seed)
     except ValueError as error:
         text = f"fraction {fraction} cannot be held out of {len(labels)} examples"
         raise UserError(f"{text}, alike in labels: {error}") from error
     return np.concatenate(parts[: share.numerator])
+
+
+def _stratified_folds(labels, groups, count, seed):
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # that a class is too rare for every fold
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return [test for _, test in folds.split(groups, labels, groups)]

@@ -6,7 +6,7 @@ from PIL import Image
 
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order import roles
-from medssl_jax.errors import ConfigError
+from medssl_jax.errors import ConfigError, UserError
 
 
 @pytest.fixture
@@ -52,3 +52,65 @@ def test_rows_that_are_trained_on_are_no_other_roles(opened):
     said = r"1\.png is in both train and test \(2 are\).*set config\.data\.only"
     with pytest.raises(ConfigError, match=said):
         opened("", {"test": {"fraction": 0.2, "only": "split=test"}})
+
+
+def phantoms(tmp_path, **chosen):
+    """Return the roles of 24 knees of 12 patients, whole or as slices."""
+    source = {"name": "phantom", "count": 24, "seed": 1, "size_voxels": (3, 16, 16)}
+    source |= {"knees_per_patient": 2, "masks": True, "fixed_slices": True}
+    sliced = "slices" in chosen
+    prepare = Prepare(2 if sliced else 3, None, "percentiles")
+    splits = {"validation": {"fraction": 0.25}, "test": {"fraction": 0.25}}
+    stated = {"cache": "", "on_error": "raise", "balance": "", "split_seed": 4}
+    return roles.sources(source, splits, prepare, 0, tmp_path, **stated | chosen)
+
+
+def patients(found):
+    return {role: set(source.patients) for role, source in found.items()}
+
+
+LABELLED = {"of_each": 3, "axis": 0, "neighbours": 1, "lesion_voxels": 30}
+
+
+def test_slices_labelled_by_masks_are_split_as_their_volumes_are(tmp_path):
+    whole, slices = phantoms(tmp_path), phantoms(tmp_path, slices=LABELLED)
+    assert patients(slices) == patients(whole)
+    for role, source in slices.items():
+        assert len(source) == 3 * len(whole[role])
+        masks = [whole[role][i]["mask"] for i in range(len(whole[role]))]
+        voxels = [(plane > 0).sum() for mask in masks for plane in mask]
+        assert source.labels.tolist() == (np.array(voxels) >= 30).astype(int).tolist()
+    assert len(set(slices["train"].labels)) == 2
+
+
+def test_balance_and_fewer_labels_are_of_the_slices(tmp_path):
+    found = phantoms(tmp_path, slices=LABELLED, balance="oversample")["train"]
+    counts = np.bincount(np.asarray(found.labels))
+    assert counts[0] == counts[1]
+    few = phantoms(tmp_path, slices=LABELLED, label_fraction=0.5)["train"]
+    everyone = patients(phantoms(tmp_path))["train"]
+    assert set(few.patients) < everyone
+
+
+def test_a_fold_is_left_out_of_training_and_folds_are_all_of_it(tmp_path):
+    whole = phantoms(tmp_path)
+    left = []
+    for number in range(3):
+        found = phantoms(tmp_path, fold={"of": 3, "left_out": number})
+        assert patients(found)["test"] == patients(whole)["test"]
+        left.append(patients(whole)["train"] - patients(found)["train"])
+    assert all(left) and set.union(*left) == patients(whole)["train"]
+    assert sum(map(len, left)) == len(patients(whole)["train"])
+    whole_fold = phantoms(tmp_path, fold={"of": 1, "left_out": 0})
+    assert patients(whole_fold) == patients(whole)
+
+
+def test_folds_and_maps_that_cannot_be_are_told(tmp_path):
+    with pytest.raises(
+        ConfigError, match="left_out is 3, and data.fold.of 3: they are"
+    ):
+        phantoms(tmp_path, fold={"of": 3, "left_out": 3})
+    with pytest.raises(UserError, match=r"6 patient\(s\) make no 9 folds: use fewer"):
+        phantoms(tmp_path, fold={"of": 9, "left_out": 0})
+    with pytest.raises(ConfigError, match="data.attention is a channel of slices: set"):
+        phantoms(tmp_path, attention="maps")
