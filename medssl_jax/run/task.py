@@ -53,6 +53,15 @@ class Task(NamedTuple):
     spec: Mapping[str, Any]
 
 
+class Opened(NamedTuple):
+    """The data of a config, and what else `config.data` says."""
+
+    sources: Mapping[str, Source]
+    host: HostTransform
+    stated: Mapping[str, Any]  # of `host`
+    batching: "_Batching"
+
+
 class _Batching(NamedTuple):
     """What `config.data` says of how examples become batches."""
 
@@ -86,23 +95,7 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
       DataError: if the data cannot be used.
     """
     _check_settings(config)
-    of_host, feeding, batching, source = settings.divide(
-        plain(config.data), HostTransform, roles.sources, _Batching
-    )
-    host = resolve.call("data", HostTransform, of_host)
-    batching = resolve.call("data", _Batching, batching)
-    sources = resolve.call(
-        "data",
-        functools.partial(
-            roles.sources,
-            source,
-            plain(config.splits),
-            host.prepare,
-            config.seed,
-            workdir,
-        ),
-        feeding,
-    )
+    sources, host, of_host, batching = open_data(config, workdir)
     rows = sampler(
         batching.sampler,
         sources[roles.TRAIN],
@@ -176,6 +169,28 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
         evaluator=evaluator_of(config, context),
         spec=spec,
     )
+
+
+def open_data(config: ConfigDict, workdir: Path) -> Opened:
+    """Open what `config.data` and `config.splits` name, for a run in `workdir`.
+
+    Raises:
+      ConfigError, DataError: as `build`.
+    """
+    of_host, feeding, batching, source = settings.divide(
+        plain(config.data), HostTransform, roles.sources, _Batching
+    )
+    host = resolve.call("data", HostTransform, of_host)
+    batching = resolve.call("data", _Batching, batching)
+    open_roles = functools.partial(
+        roles.sources,
+        source,
+        plain(config.splits),
+        host.prepare,
+        config.seed,
+        workdir,
+    )
+    return Opened(resolve.call("data", open_roles, feeding), host, of_host, batching)
 
 
 def _check_settings(config: ConfigDict) -> None:
