@@ -69,6 +69,11 @@ def load(name, variant):
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
 def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant):
     config = load(name, variant)
+    if config.command == "stages":
+        resolve.command(config.command)
+        check(config.first, {"fold"})
+        check(config.second, {"attention"})
+        return
     config = config.get("experiment", config)
     resolve.command(config.command)
     for one in config.get("variants", {}).values():  # trainings of their own
@@ -76,8 +81,12 @@ def test_a_variant_states_every_setting_of_its_source_and_no_other(name, variant
         config = one
     if config.command == "compare" or variant == "again":
         return
+    check(config)
+
+
+def check(config, of_stage=frozenset()):
     data = plain(config.data)
-    beside = BESIDE_SOURCE[config.command]
+    beside = BESIDE_SOURCE[config.command] | of_stage
     beside = beside | OF_METHOD.get(config.get("method", {}).get("name"), set())
     if sources := data.pop("sources", None):
         assert data.keys() == beside

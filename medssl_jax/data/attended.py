@@ -58,6 +58,12 @@ class Attended(Wrapper):
             stamp and f"{stamp}\n{tree.stamp(map_path(self.folder, *self._volume(i)))}"
         )
 
+    def middle(self, i: int, field: str) -> np.ndarray:
+        """Return a field of example i's volume, of the slice that it is of."""
+        volumes, volume = self._volume(i)
+        found = np.asarray(volumes[volume][field])
+        return found[self.source.middle(i, len(found))]
+
     def _volume(self, i):
         return self.source.source, self.source.place(i)
 

@@ -1,7 +1,7 @@
 """Two stages: one segments volumes, the next classifies slices beside what was found."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.protocols import outcome
 from medssl_jax.protocols.ablation import Runs, summarise
-from medssl_jax.protocols.cases import aligned, mean_of
+from medssl_jax.protocols.cases import Cases, aligned, mean_of
 from medssl_jax.protocols.experiment import Pace, complete, prepare, vary
+from medssl_jax.protocols.mapped import write_mapped
 from medssl_jax.protocols.maps import maps_folder, write_maps
 from medssl_jax.protocols.tested import read_cases
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
+from medssl_jax.run.task import open_data
 
 ATTENDED, ALONE = "attended", "alone"
 
@@ -67,7 +69,16 @@ def run(config: ConfigDict, workdir: Path) -> None:
         _train(vary(second, changes), folder, workdir, "second", pace)
     if jax.process_index() != 0:
         return
-    results = _results(of_first, of_second, second.seed)
+    cases = aligned({str(at): read_cases(at) for at in of_second.values()})
+    runs: Runs = {
+        name: [cases[str(at)] for (other, _), at in of_second.items() if other == name]
+        for name in names
+    }
+    shown = open_data(vary(second, {"data.attention": str(maps)}), workdir)
+    write_mapped(
+        workdir / "mapped.npz", shown.sources["test"], *_mean_scores(runs[ATTENDED])
+    )
+    results = _results(runs, of_first, second.seed)
     facts = outcome.facts_of(list(of_second.values()))
     outcome.finish(config, workdir, results, facts, began)
 
@@ -120,27 +131,20 @@ def _check_alike(first: ConfigDict, second: ConfigDict) -> None:
             )
 
 
-def _results(
-    of_first: Sequence[Path], of_second: Mapping[tuple[str, int], Path], seed: int
-) -> dict[str, Any]:
-    cases = aligned({str(at): read_cases(at) for at in of_second.values()})
-    runs: Runs = {
-        name: [cases[str(at)] for (other, _), at in of_second.items() if other == name]
-        for name in dict.fromkeys(name for name, _ in of_second)
-    }
+def _results(runs: Runs, of_first: Sequence[Path], seed: int) -> dict[str, Any]:
     results = summarise(runs, seed=seed)
     results["tables"].append(_segmented(of_first))
     results["headline"] = _headline(runs)
-    results["roc"] = [
-        {
-            "name": name,
-            "labels": each[0].labels.tolist(),
-            "scores": np.mean([one.scores for one in each], axis=0).tolist(),
-        }
-        for name, each in runs.items()
-        if each[0].scores is not None
-    ]
+    for name, each in runs.items():
+        _, scores = _mean_scores(each)
+        curve = {"name": name, "labels": each[0].labels.tolist()}
+        results["roc"].append(curve | {"scores": scores.tolist()})
     return results
+
+
+def _mean_scores(several: Sequence[Cases]) -> tuple[Sequence[str], np.ndarray]:
+    """Return the names of cases, and the mean of several runs' scores."""
+    return several[0].names, np.mean([one.scores for one in several], axis=0)
 
 
 def _headline(runs: Runs) -> str:

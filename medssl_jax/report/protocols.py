@@ -9,6 +9,7 @@ from medssl_jax.report import figures, protocol_figures, sections
 from medssl_jax.report.attended import attended
 from medssl_jax.report.blocks import Gallery, Picture, Section
 from medssl_jax.report.detected import detected
+from medssl_jax.report.mapped import mapped
 from medssl_jax.report.operating import operating
 from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Run
@@ -179,6 +180,7 @@ SECTIONS = [
     operating,
     segmented,
     detected,
+    mapped,
     reconstructed,
     attended,
     sections.what_ran,

@@ -31,6 +31,7 @@ class Run(NamedTuple):
     reconstructions: Mapping[str, np.ndarray] | None
     attention: Mapping[str, np.ndarray] | None
     detections: Mapping[str, np.ndarray] | None
+    mapped: Mapping[str, np.ndarray] | None
     predictions: Rows | None
     skipped: Rows | None
 
@@ -65,6 +66,7 @@ def read_run(workdir: Path) -> Run:
         reconstructions=read("reconstructions.npz", _arrays),
         attention=read("attention.npz", _arrays),
         detections=read("detections.npz", _arrays),
+        mapped=read("mapped.npz", _arrays),
         predictions=read("predictions.csv", _rows),
         skipped=read("skipped.csv", _rows),
     )
