@@ -31,8 +31,8 @@ def config() -> ConfigDict:
         data |= {"shape": shape, "spacing_mm": None, "workers": 0}
         stage.data = data
         stage.splits = {role: {"fraction": 0.25} for role in ("validation", "test")}
-        stage.batch_size = stage.micro_batch_size = 4
-        stage.train_epochs, stage.log_every_steps = 2.0, 1
+        stage.batch_size = stage.micro_batch_size = 8  # an example each
+        stage.train_epochs, stage.log_every_steps = 4.0, 1
     found.first.method.classes = 5
     found.first.model.of.update(width=2, levels=2)
     found.second.data.slices.update(of_each=SLICES, lesion_voxels=60)
