@@ -217,4 +217,4 @@ def test_there_is_nothing_past_the_end():
 
 
 # mean, deviation, one voxel and slices with blood of an example, per REVISION
-FIGURES = {1: (np.float64(-502.333), np.float64(600.957), 22, 14)}
+FIGURES = {1: (-502.333, 600.957, 22, 14)}

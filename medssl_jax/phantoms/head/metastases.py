@@ -37,14 +37,14 @@ def draw_metastases(
         if len(found) == number or any(near):
             continue
         # diameters from 4 to 20 mm
-        radius_mm = 2 + 8 * float(rng.beta(1.4, 1.8))
+        radius_mm = 2 + 8 * float(rng.beta(1.8, 1.5))
         ring = radius_mm > 4 and u() < 0.55
         found.append(
             Metastasis(
                 centre_mm=centre,
                 radius_mm=radius_mm,
                 core=u(0.45, 0.75) * ring,
-                enhancement=u(0.65, 1),
+                enhancement=u(0.75, 1),
                 oedema_mm=u(0, 1.2 * radius_mm),
             )
         )

@@ -66,7 +66,7 @@ SIGNAL = {
     "calcium": (0.12, 0.15),
     "tumour": (0.95, 0.95),
     "swelling": (0.45, 0.45),
-    "metastasis": (0.98, 1.0),
+    "metastasis": (1.1, 1.1),
     "necrosis": (0.22, 0.28),
 }
 _SEEN = 0.5  # of the most that a lesion fills of a voxel, for one to be in the mask
@@ -104,7 +104,7 @@ def draw_scan(rng: np.random.Generator, pose: Pose) -> Scan:
         blur=u(0.03, 0.15) * (u() < 0.3),
         ghost=u(0.03, 0.1) * (u() < 0.15),
         ghost_axis=int(rng.integers(1, 3)),
-        noise=math.exp(u(math.log(0.01), math.log(0.04))),
+        noise=math.exp(u(math.log(0.008), math.log(0.03))),
         noise_seed=int(rng.integers(2**32)),
         scale=10 ** u(1, 3.5),
     )

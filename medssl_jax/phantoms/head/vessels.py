@@ -33,20 +33,20 @@ _DEEP_VEINS: tuple[Tube, ...] = (
 def draw_veins(rng: np.random.Generator) -> tuple[Vein, ...]:
     """Draw veins over the convexity, towards the sagittal sinus, and into sulci."""
     u, veins = rng.uniform, []
-    for _ in range(int(rng.integers(8, 15))):
+    for _ in range(int(rng.integers(6, 12))):
         side, front = (1 if u() < 0.5 else -1), u(-60, 60)
         start, bend = u(0.6, 1.3), u(-12, 12)  # radians from the vertex
         angles = (start, 0.55 * start, 0.12)
         line = tuple(
             _on_surface(side, angle, front + bend * k) for k, angle in enumerate(angles)
         )
-        veins.append((line, u(0.9, 1.8)))
-    for _ in range(int(rng.integers(8, 15))):  # seen end-on in most slices
+        veins.append((line, u(0.8, 1.6)))
+    for _ in range(int(rng.integers(5, 11))):  # seen end-on in most slices
         side, angle, front = (1 if u() < 0.5 else -1), u(0.3, 1.5), u(-65, 70)
         top = _on_surface(side, angle, front)
         deep = u(0.78, 0.92)
         bottom = tuple(deep * c + u(-4, 4) for c in top)
-        veins.append(((top, bottom), u(0.7, 1.5)))
+        veins.append(((top, bottom), u(0.6, 1.3)))
     return tuple(veins)
 
 
