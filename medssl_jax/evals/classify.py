@@ -148,9 +148,9 @@ def _results(
         "rows": [[name, value.text()] for name, value in found.items()],
     }
     roc = {"name": "test", "labels": labels.tolist(), "scores": scores.tolist()}
-    first = ("kappa", "AUC", "average precision", "accuracy")
-    told = [name for name in found if name.partition(" at ")[0] in first]
-    told.sort(key=lambda name: first.index(name.partition(" at ")[0]))
+    first = ("kappa", "AUC", "AP", "accuracy")
+    told = [name for name in found if name.partition("_at_")[0] in first]
+    told.sort(key=lambda name: first.index(name.partition("_at_")[0]))
     said = ", ".join(f"{name} {found[name].text()}" for name in told)
     return {
         "headline": f"Test {said}.",

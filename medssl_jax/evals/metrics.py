@@ -160,8 +160,8 @@ def metrics(
 
     Of three classes and more, accuracy is that of the first guess (top-1), and AUC the
     mean over classes. Where they are ordered, kappa of the first guess comes first. Of
-    two with a `threshold`, an operating point, there is the average precision too, and
-    what depends on the point names it: "accuracy at 0.6".
+    two with a `threshold`, an operating point, there is the average precision, "AP", too, and
+    what depends on the point names it: "accuracy_at_0.6".
     """
     if scores.ndim == 2:
         graded = {"kappa": _kappa_of_guess} if ordered else {}
@@ -170,7 +170,7 @@ def metrics(
     if threshold is None:
         return {"accuracy": accuracy, "AUC": auc, **called}
     at = functools.partial(_at, threshold)
-    found = {"AUC": auc, "average precision": average_precision}
+    found = {"AUC": auc, "AP": average_precision}
     return found | dict(map(at, ({"accuracy": accuracy} | called).items()))
 
 
@@ -192,7 +192,7 @@ def _kappa_of_guess(labels: Classes, scores: Float[np.ndarray, "n classes"]) -> 
 
 def _at(threshold: float, named: tuple[str, Callable]) -> tuple[str, Metric]:
     name, metric = named
-    return f"{name} at {threshold:g}", functools.partial(metric, threshold=threshold)
+    return f"{name}_at_{threshold:g}", functools.partial(metric, threshold=threshold)
 
 
 def _mean(values: np.ndarray) -> float:

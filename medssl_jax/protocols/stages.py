@@ -154,7 +154,7 @@ def _headline(runs: Runs) -> str:
         of_all = {
             metric: mean_of([one.measures[metric] for one in each])(whole)
             for metric in each[0].measures
-            if metric.partition(" ")[0] in ("AUC", "average", "accuracy")
+            if metric.partition("_at_")[0] in ("AUC", "AP", "accuracy")
         }
         told = ", ".join(f"{metric} {value:.3f}" for metric, value in of_all.items())
         said.insert(0, f"{told} ({name})")

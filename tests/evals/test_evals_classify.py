@@ -177,11 +177,11 @@ def test_an_operating_point_names_what_depends_on_it_and_brings_average_precisio
     during, final = evaluator.during(None, None), evaluator.final(None, None)
     accuracy = np.mean((p[:, 1] >= 0.6) == labels)
     precision = average_precision_score(labels, p[:, 1])
-    assert during["validation_average precision"] == pytest.approx(precision)
+    assert during["validation_AP"] == pytest.approx(precision)
     values = {name: value["value"] for name, value in final["values"].items()}
-    assert values["accuracy at 0.6"] == pytest.approx(accuracy)
+    assert values["accuracy_at_0.6"] == pytest.approx(accuracy)
     assert "accuracy" not in values and accuracy != np.mean((p[:, 1] >= 0.5) == labels)
-    told = [f"average precision {precision:.3f}", f"accuracy at 0.6 {accuracy:.3f}"]
+    told = [f"AP {precision:.3f}", f"accuracy_at_0.6 {accuracy:.3f}"]
     assert all(text in final["headline"] for text in told)
     # protocols have the same from the table of predictions
     cases = read_cases(tmp_path)

@@ -44,10 +44,10 @@ def test_average_precision_and_what_is_called_at_a_point_equal_scikit_learns(
     called = scores >= 0.6
     expected = {
         "AUC": reference.roc_auc_score(labels, scores),
-        "average precision": reference.average_precision_score(labels, scores),
-        "accuracy at 0.6": reference.accuracy_score(labels, called),
-        "sensitivity at 0.6": reference.recall_score(labels, called),
-        "specificity at 0.6": reference.recall_score(labels, called, pos_label=0),
+        "AP": reference.average_precision_score(labels, scores),
+        "accuracy_at_0.6": reference.accuracy_score(labels, called),
+        "sensitivity_at_0.6": reference.recall_score(labels, called),
+        "specificity_at_0.6": reference.recall_score(labels, called, pos_label=0),
     }
     of_scores = metrics.metrics(scores, threshold=0.6)
     found = {name: metric(labels, scores) for name, metric in of_scores.items()}

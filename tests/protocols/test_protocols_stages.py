@@ -162,7 +162,7 @@ def test_two_stages_from_one_command_go_on_where_they_stopped(tmp_path, capsys):
     config = vary(tiny_stages.config(), {"repeats": 2, "alone": True})
     stages.run(config, tmp_path)
     said = json.loads((tmp_path / "results.json").read_text())
-    metrics = ("AUC", "average precision", "accuracy at 0.6")
+    metrics = ("AUC", "AP", "accuracy_at_0.6")
     assert all(f"{metric}, attended" in said["values"] for metric in metrics)
     assert all(f"{metric}: attended - alone" in said["values"] for metric in metrics)
     assert said["headline"].startswith("Test slices: AUC ")
@@ -197,4 +197,4 @@ def test_two_stages_from_one_command_go_on_where_they_stopped(tmp_path, capsys):
     ensemble.run(vary(mean, {"runs": runs}), out)
     of_both = np.mean([one.scores for one in cases], axis=0)
     np.testing.assert_allclose(read_cases(out).scores, of_both, atol=1e-4)
-    assert "average precision" in read_cases(out).measures
+    assert "AP" in read_cases(out).measures
