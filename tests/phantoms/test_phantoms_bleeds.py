@@ -94,6 +94,12 @@ def test_an_epidural_haematoma_stops_at_the_sutures_and_a_subdural_does_not(y, i
     assert crescent[Y < -25].sum() > 0.05 * crescent.sum() < crescent[Y > 25].sum()
 
 
+def test_an_epidural_haematoma_near_the_midline_stays_on_its_side():
+    near = LENS._replace(centre_mm=on_vault(15, 0, 60))
+    shown = blood(Bleeding(epidural=near))
+    assert shown.sum() * VOXEL_ML > 3 and shown[X < 0].sum() < 0.01 * shown.sum()
+
+
 def test_a_subdural_haematoma_is_a_crescent_over_one_hemisphere():
     shown = blood(ONE_EACH["subdural"])
     assert 30 < shown.sum() * VOXEL_ML < 100  # ml, of a large acute one

@@ -139,10 +139,10 @@ def _in_sulci(head: Head, bleed: Subarachnoid, edge_mm: float) -> Layer:
     brain = head.brain
     solid = np.minimum(brain.cerebrum, np.minimum(brain.cerebellum, brain.stem))
     tissue = cover(solid, edge_mm)
-    # fluid that is nearest to the surface; of the ventricles none
+    # ventricles lie within the tissue's surface, so they have none
     fluid = cover(head.skull.cavity, edge_mm) - tissue
     furrow = cover(brain.cerebrum, edge_mm) * furrows(head, edge_mm)
-    fluid = np.clip(fluid + furrow, 0, 1) * cover(-brain.ventricles, edge_mm)
+    fluid = np.clip(fluid + furrow, 0, 1)
     felt = near(head.points, bleed.centre_mm, bleed.extent_mm)
     return "subarachnoid", fluid * np.minimum(1.4 * felt, 1) * bleed.share
 
