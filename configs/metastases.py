@@ -17,13 +17,16 @@ on one split; kill it, start it again: it goes on.
 Published (arXiv:2201.01283, section IV D, table III; MPRAGE, 341 cases, 36 to validate, 43
 to test): AUC .932, mean average precision .856, accuracy at an operating point of .6 .943
 with pretraining; .913, .799, .910 without, which took 300 epochs to an AUC of .90, and
-pretrained 10 to .92. Not yet run: these data are not to be had here. Ours are the first
-stage (theirs is in its references), all of its settings, and the second's optimizer,
-rate, batch and epochs; and that it never segments what it was trained on: it is trained
+pretrained 10 to .92. Not yet run: these data are not to be had here.
+
+Ours are the first stage (theirs is in its references) and all of its settings, that the
+channel holds probabilities, the second's optimizer, rate, batch and epochs; and that no
+training volume is segmented by what was trained on it: the first stage is trained
 config.folds times, each time without a fold of the training patients (1: once, on all).
+
 config.alone trains the second without the channel too, config.repeats with more seeds:
-configs/ensemble.py with config.runs averages them. config.second.init_from is
-configs/swav.py's, of three channels, or torchvision's weights (.safetensors).
+configs/ensemble.py with config.runs averages them. config.second.init_from is an encoder of
+three channels (configs/swav.py), or torchvision's weights (.safetensors).
 """
 
 from ml_collections import ConfigDict
@@ -77,7 +80,7 @@ def segmentation(source: dict) -> ConfigDict:
         fold=dict(of=1, left_out=0)  # which of config.folds is left out
     )
     config.data.foreground = 0.5
-    config.method.classes = 2
+    config.method.update(classes=2, over_batch=True)
     config.model = dict(
         name="with_neighbours",
         neighbours=NEIGHBOURS,
@@ -139,16 +142,17 @@ def demo(config: ConfigDict) -> None:
             validation=dict(seed=12, count=24), test=dict(seed=13, count=64)
         )
         stage.log_every_steps = 16
-    config.first.data.shape = (slices, rows, columns)
-    config.first.model.of.update(width=8, levels=4)
-    config.first.batch_size = config.first.micro_batch_size = 4
-    config.first.train_epochs = 12.0
-    config.first.checkpoint.every_epochs = 3.0
-    config.first.schedule.peak = 3e-3
+    # few voxels are lesions: small windows around them, Dice over a batch of these
+    config.first.data.update(shape=(4, rows // 2, columns // 2), foreground=0.8)
+    config.first.model.of.update(width=8, levels=3)
+    config.first.batch_size = config.first.micro_batch_size = 16
+    config.first.train_epochs = 100.0  # 400 updates
+    config.first.checkpoint.every_epochs = 25.0
+    config.first.schedule.peak = 1e-2
     config.second.data.shape = (rows, columns)
     config.second.data.slices.update(of_each=slices, lesion_voxels=2)
     config.second.model.of.update(
         layers=(1, 1, 1, 1), block="basic", width=16, stem="small"
     )
-    config.second.train_epochs = 6.0
+    config.second.train_epochs = 4.0
     config.alone = True

@@ -1,7 +1,7 @@
 """Two stages: one segments volumes, the next classifies slices beside what was found."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
         _train(vary(second, changes), folder, workdir, "second", pace)
     if jax.process_index() != 0:
         return
-    cases = aligned({str(at): read_cases(at) for at in of_second.values()})
-    runs: Runs = {
-        name: [cases[str(at)] for (other, _), at in of_second.items() if other == name]
-        for name in names
-    }
-    shown = open_data(vary(second, {"data.attention": str(maps)}), workdir)
-    write_mapped(
-        workdir / "mapped.npz", shown.sources["test"], *_mean_scores(runs[ATTENDED])
-    )
+    runs = _tested(of_second)
+    tested = open_data(vary(second, {"data.attention": str(maps)}), workdir)
+    shown = tested.sources["test"], *_mean_scores(runs[ATTENDED])
+    write_mapped(workdir / "mapped.npz", *shown)
     results = _results(runs, of_first, second.seed)
     facts = outcome.facts_of(list(of_second.values()))
     outcome.finish(config, workdir, results, facts, began)
@@ -99,11 +94,12 @@ def _stages(config: ConfigDict, workdir: Path) -> tuple[ConfigDict, ConfigDict]:
         one.experiment = config[field]
         stages.append(prepare(one, workdir))
     first, second = stages
-    axis = second.data.slices.axis
-    if not second.data.slices.of_each or axis:
+    slices = second.data.slices
+    if not slices.of_each or slices.axis or not slices.get("lesion_voxels"):
         raise ConfigError(
             "config.second.data.slices takes slices along axis 0, as the first stage's "
-            f"volumes have them: of_each is {second.data.slices.of_each}, axis {axis}"
+            "volumes have them, with labels of masks: set of_each and lesion_voxels to 1 "
+            "or more, axis to 0"
         )
     _check_alike(first, second)
     return first, second
@@ -129,6 +125,14 @@ def _check_alike(first: ConfigDict, second: ConfigDict) -> None:
                 f"config.first.{field} is {one}, and the second's comes to {other}: both "
                 "stages take the same volumes, split and prepared alike"
             )
+
+
+def _tested(of_second: Mapping[tuple[str, int], Path]) -> Runs:
+    cases = aligned({str(at): read_cases(at) for at in of_second.values()})
+    runs: dict[str, list[Cases]] = {}
+    for (name, _), folder in of_second.items():
+        runs.setdefault(name, []).append(cases[str(folder)])
+    return runs
 
 
 def _results(runs: Runs, of_first: Sequence[Path], seed: int) -> dict[str, Any]:

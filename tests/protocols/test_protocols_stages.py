@@ -138,8 +138,10 @@ def test_the_first_stage_has_fewer_masks_and_yet_maps_everyone(trained, tmp_path
         ({"first.data.split_seed": 3}, r"first\.data\.split_seed is 3"),
         ({"second.data.window": "none"}, r"first\.data\.window is percentiles"),
         ({"first.data.spacing_mm": (1.0, 1.0, 1.0)}, r"first\.data\.spacing_mm is \(1"),
-        ({"second.data.slices.axis": 1}, "slices along axis 0, .*, axis 1"),
-        ({"second.data.slices.of_each": 0}, "of_each is 0"),
+        ({"second.data.slices.axis": 1}, "slices along axis 0, .*, axis to 0"),
+        ({"second.data.slices.of_each": 0}, "set of_each and"),
+        # splits would be of slices, and others than those of volumes
+        ({"second.data.slices.lesion_voxels": 0}, "lesion_voxels to 1 or more"),
         ({"folds": 0}, "config.folds"),
     ],
 )
