@@ -34,10 +34,19 @@ SOURCES = {
     "phantom_slices": dict(
         name="phantom_slices", count=64, seed=0, size_pixels=(64, 64)
     ),
+    "phantom_chests": dict(
+        name="phantom_chests", count=64, seed=0, size_pixels=(96, 96)
+    ),
+    "phantom_heads": dict(
+        name="phantom_heads", count=32, seed=0, size_voxels=(16, 64, 64)
+    ),
+    "phantom_brains": dict(
+        name="phantom_brains", count=32, seed=0, size_voxels=(16, 64, 64)
+    ),
     "tfds": dict(name="tfds", split="train"),
 }
 # 2D unless data.shape says so
-FLAT = ("images", "chexpert", "aptos", "npz", "phantom_slices")
+FLAT = ("images", "chexpert", "aptos", "npz", "phantom_slices", "phantom_chests")
 # of the sources that have splits of their own; SHARDS has them under these names
 SPLITS = {
     "mrnet": dict(test=dict(split="valid")),

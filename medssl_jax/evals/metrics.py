@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED, Labels
+from medssl_jax.ranges import Share
 
 Classes = Int[np.ndarray, "n"]
 Findings = Int[np.ndarray, "n findings"]
@@ -154,7 +155,7 @@ def masked_log_loss(labels: Findings, scores: Float[np.ndarray, "n findings"]) -
 
 
 def metrics(
-    scores: Scores, *, ordered: bool = False, threshold: float | None = None
+    scores: Scores, *, ordered: bool = False, threshold: Share | None = None
 ) -> Mapping[str, Metric]:
     """Return the metrics of classes that fit scores of this shape, by name.
 

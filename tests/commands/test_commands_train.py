@@ -219,7 +219,7 @@ def test_ten_broken_gradients_stop_the_run_and_name_the_files(tmp_path):
         ("config.command=trian", "command 'trian' is unknown"),
         (
             "config.model.name=resnest",
-            "config.model.name: unknown name 'resnest' in models; known: densenet, ",
+            "config.model.name: unknown name 'resnest' in models; known: adapter, ",
         ),
         (
             "config.method.name=swav",
