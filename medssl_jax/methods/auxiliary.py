@@ -77,7 +77,7 @@ class Auxiliary(NamedTuple):
     planes: bool
 
 
-def auxiliary(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
+def auxiliary_heads(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
     """Build linear heads: on the pooled features, or on each slice's of all maps.
 
     A label that is not known has no part in a loss, whose divisor is the number of

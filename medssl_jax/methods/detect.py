@@ -13,7 +13,7 @@ from medssl_jax.boxes import corners, nms
 from medssl_jax.data.source import NO_BOX
 from medssl_jax.losses import giou_loss, sigmoid_focal
 from medssl_jax.methods import base
-from medssl_jax.methods.auxiliary import Heads, auxiliary
+from medssl_jax.methods.auxiliary import Heads, auxiliary_heads
 from medssl_jax.methods.points import (
     Points,
     boxes_at,
@@ -82,7 +82,7 @@ def detect(
       frozen_epochs: so long the head learns alone, on a backbone whose weights and
         batch statistics stay as they are.
       frozen_statistics: as of `supervised`.
-      heads: beside the boxes', as `auxiliary.auxiliary` has them.
+      heads: beside the boxes', as `auxiliary.auxiliary_heads` has them.
 
     Raises:
       ConfigError: if the backbone has fewer maps than `levels`.
@@ -90,7 +90,7 @@ def detect(
     Source: FCOS, arXiv:1904.01355 and 2006.09214, as torchvision has it.
     """
     frozen = durations.to_updates(frozen_epochs)
-    beside = auxiliary(heads, dtype=dtype)
+    beside = auxiliary_heads(heads, dtype=dtype)
     head = detector(
         kinds=kinds,
         levels=levels,

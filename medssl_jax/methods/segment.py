@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from medssl_jax.errors import ConfigError
 from medssl_jax.losses import dice_loss, supervision_weights, voxel_cross_entropy
 from medssl_jax.methods import base
-from medssl_jax.methods.auxiliary import Heads, auxiliary
+from medssl_jax.methods.auxiliary import Heads, auxiliary_heads
 from medssl_jax.models.network import Network
 from medssl_jax.models.unet_decoder import decoder
 from medssl_jax.models.with_neighbours import of_slices
@@ -64,7 +64,7 @@ def segment(
       frozen_epochs: so long the decoder learns alone, on a backbone whose weights and
         batch statistics stay as they are.
       frozen_statistics: as of `supervised`.
-      heads: beside the decoder, as `auxiliary.auxiliary` has them.
+      heads: beside the decoder, as `auxiliary.auxiliary_heads` has them.
 
     Raises:
       ConfigError: unless one of classes and regions is given; or if both weights are 0.
@@ -78,7 +78,7 @@ def segment(
             "and both are 0"
         )
     frozen = durations.to_updates(frozen_epochs)
-    beside = auxiliary(heads, dtype=dtype)
+    beside = auxiliary_heads(heads, dtype=dtype)
     head = decoder(
         outputs=target.outputs,
         deep=deep_supervision,

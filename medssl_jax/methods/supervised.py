@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from medssl_jax.errors import ConfigError
 from medssl_jax.methods import base
-from medssl_jax.methods.auxiliary import Heads, auxiliary
+from medssl_jax.methods.auxiliary import Heads, auxiliary_heads
 from medssl_jax.methods.label_losses import label_loss
 from medssl_jax.models.features import vectors_alone
 from medssl_jax.models.heads import linear
@@ -57,7 +57,7 @@ def supervised(
         these, or on patches: its batch statistics follow while its weights are frozen.
       hidden_sizes: of layers with GELU between the features and the linear layer, as
         SB-SSL has one (arXiv:2208.13923, section 4.1).
-      heads: beside this one, as `auxiliary.auxiliary` has them. Where they read columns
+      heads: beside this one, as `auxiliary.auxiliary_heads` has them. Where they read columns
         of the labels, these are findings, of which the first are this method's: so many
         as `findings`, or one, as two classes.
 
@@ -74,7 +74,7 @@ def supervised(
         raise ConfigError(
             "method.ordinal_head takes grades: set method.ordered too, or switch it off"
         )
-    beside = auxiliary(heads, dtype=dtype)
+    beside = auxiliary_heads(heads, dtype=dtype)
     if not beside.planes:
         backbone = vectors_alone(backbone)
     del axis_name

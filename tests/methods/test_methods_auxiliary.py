@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from medssl_jax.data.source import UNLABELLED
 from medssl_jax.errors import ConfigError
-from medssl_jax.methods.auxiliary import auxiliary, of_slices
+from medssl_jax.methods.auxiliary import auxiliary_heads, of_slices
 from medssl_jax.methods.supervised import supervised
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network
@@ -53,7 +53,7 @@ def test_features_of_a_slice_are_those_of_its_plane():
 
 
 def test_losses_are_those_of_the_known_labels_each_weighed():
-    beside, made = auxiliary(HEADS, dtype=jnp.float32), features()
+    beside, made = auxiliary_heads(HEADS, dtype=jnp.float32), features()
     assert beside.columns == 3 and beside.planes
     params = beside.init(jax.random.key(0), made)
     assert params["heads"].keys() == HEADS.keys()
@@ -75,7 +75,7 @@ def test_losses_are_those_of_the_known_labels_each_weighed():
 
 
 def test_what_is_unknown_moves_nothing():
-    beside, made = auxiliary(HEADS, dtype=jnp.float32), features()
+    beside, made = auxiliary_heads(HEADS, dtype=jnp.float32), features()
     params = beside.init(jax.random.key(0), made)
     unknown = {"label": jnp.full((3, 3), -1), "planes": jnp.full((3, 6), -1)}
     gradient = jax.grad(lambda p: beside.loss(p, made, unknown)[0])(params)
@@ -91,7 +91,7 @@ def test_what_is_unknown_moves_nothing():
 )
 def test_a_head_learns_one_thing(head, said):
     with pytest.raises(ConfigError, match=said):
-        auxiliary({"a": head}, dtype=jnp.float32)
+        auxiliary_heads({"a": head}, dtype=jnp.float32)
 
 
 def test_images_have_no_slices():
