@@ -40,7 +40,7 @@ from medssl_jax.run.provenance import flat, plain
 NAN, INF = math.nan, math.inf
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGES = ("methods", "models", "evals", "data.sources")
-_SIGNED = ("rotation_degrees", "log_gamma", "axes", "axis")  # -7 is fine there
+_SIGNED = ("rotation_degrees", "log_gamma", "axes", "axis", "window_hu")  # -7 is fine
 OTHERS = [
     HostTransform,
     Prepare,
