@@ -72,10 +72,11 @@ def detect(context: Context, *, hit: str | Part) -> Evaluator:
         source, found = context.sources["test"], detected("test", params, aux)
         names = list(source.kind_names or map(str, range(kinds)))
         _write(context, source, found, names)
-        save_pictures(
-            context.workdir / "detections.npz", source, context.draw, found, hit, names
-        )
         judged = [judge(one, hit, kinds) for one in found]
+        outcomes, path = [one.outcome for one in judged], "detections.npz"
+        save_pictures(
+            context.workdir / path, source, context.draw, found, outcomes, names
+        )
         in_order = [source.name(i) for i in range(len(source))]
         path = context.workdir / FILE
         write_judged(path, in_order, source.patients, names, judged)

@@ -40,16 +40,17 @@ def results(
         return resampled(of_some, len(judged), groups=patients, seed=seed)
 
     found = {name: interval(name) for name in values(judged)}
+    lines = _lines(images, judged, names, hit)
     said = ", ".join(f"{name} {value.text()}" for name, value in found.items())
     return {
         "headline": f"Test {said}.",
         "tables": [
             _measured(images, found, names, hit, shape),
-            _by_rate(images, names, hit),
+            _by_rate(lines),
         ],
         "curves": [
-            _froc_curve(images, names, hit),
-            _precision_curve(images, names, hit),
+            _froc_curve(lines),
+            _precision_curve(lines),
         ],
         "roc": _roc(judged),
         "values": {name: value._asdict() for name, value in found.items()},
@@ -75,9 +76,9 @@ def _measured(images, found, names, hit, shape):
     }
 
 
-def _lines(images, names, hit) -> dict[str, list[Outcome]]:
+def _lines(images, judged, names, hit) -> dict[str, list[Outcome]]:
     """Return outcomes of all kinds together, and of each that there is, by its name."""
-    found = {"all": [outcome(one, hit) for one in images]}
+    found = {"all": [one.outcome for one in judged]}
     there = {int(kind) for one in images for kind in one.truth_kinds}
     if len(names) > 1:
         for kind in sorted(there):
@@ -86,8 +87,7 @@ def _lines(images, names, hit) -> dict[str, list[Outcome]]:
     return found
 
 
-def _by_rate(images, names, hit):
-    lines = _lines(images, names, hit)
+def _by_rate(lines):
     each = [froc(outcomes) for outcomes in lines.values()]
     lesions = [sum(one.lesions for one in outcomes) for outcomes in lines.values()]
     counted = [f"{name} ({n})" for name, n in zip(lines, lesions, strict=True)]
@@ -105,10 +105,10 @@ def _by_rate(images, names, hit):
     }
 
 
-def _froc_curve(images, names, hit):
-    lines = [
+def _froc_curve(lines):
+    drawn = [
         {"name": name, "x": list(_DRAWN), "y": froc(outcomes, _DRAWN).tolist()}
-        for name, outcomes in _lines(images, names, hit).items()
+        for name, outcomes in lines.items()
     ]
     return {
         "title": "FROC",
@@ -116,13 +116,13 @@ def _froc_curve(images, names, hit):
         "xlabel": "false positives an image",
         "ylabel": "sensitivity",
         "logarithmic": True,
-        "lines": lines,
+        "lines": drawn,
     }
 
 
-def _precision_curve(images, names, hit):
-    lines = []
-    for name, outcomes in _lines(images, names, hit).items():
+def _precision_curve(lines):
+    drawn = []
+    for name, outcomes in lines.items():
         false, right = (
             np.concatenate([getattr(one, scores) for one in outcomes])
             for scores in ("false_scores", "hit_scores")
@@ -133,7 +133,7 @@ def _precision_curve(images, names, hit):
             np.repeat([1, 0], [len(right), len(false)]), np.concatenate([right, false])
         )
         recall = recall * len(right) / sum(one.lesions for one in outcomes)
-        lines.append({"name": name, "x": recall.tolist(), "y": precision.tolist()})
+        drawn.append({"name": name, "x": recall.tolist(), "y": precision.tolist()})
     return {
         "title": "Precision and recall",
         "note": "Of the boxes that are as likely as a threshold, the share that is right; "
@@ -141,7 +141,7 @@ def _precision_curve(images, names, hit):
         "xlabel": "recall",
         "ylabel": "precision",
         "logarithmic": False,
-        "lines": lines,
+        "lines": drawn,
     }
 
 

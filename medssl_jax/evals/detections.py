@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from medssl_jax.data.source import Source
-from medssl_jax.evals.hits import Detected, outcome, threshold_at
+from medssl_jax.evals.hits import Detected, Outcome, threshold_at
 from medssl_jax.files import write_arrays, write_csv
 
 FALSE_POSITIVES = 0.25  # an image, at which boxes are shown
@@ -54,7 +54,7 @@ def save_pictures(
     source: Source,
     draw,
     images: Sequence[Detected],
-    rule: str | float,
+    outcomes: Sequence[Outcome],
     names: Sequence[str],
 ) -> None:
     """Write some cases for the report: misses, then false alarms, then others.
@@ -64,7 +64,6 @@ def save_pictures(
     found (n, k, 6) with the score last: low corner, high corner, kind, -1 where there
     is none. Of volumes the slice through the middle of the first box that matters.
     """
-    outcomes = [outcome(one, rule) for one in images]
     least = threshold_at(outcomes, FALSE_POSITIVES)
     missed = [one.lesions - int((one.hit_scores >= least).sum()) for one in outcomes]
     false = [int((one.false_scores >= least).sum()) for one in outcomes]

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medssl_jax.evals.hits import Detected, Outcome, froc, matched, of_kind, outcome
-from medssl_jax.files import write_csv
+from medssl_jax.evals.metrics import auc, average_precision
+from medssl_jax.files import inert, write_csv
 
 FILE = "judged.csv"
 FROC = "FROC"
@@ -53,10 +53,8 @@ def _froc(images: Sequence[Judged]) -> float:
 
 
 def _auc(images: Sequence[Judged]) -> float:
-    positive = np.array([one.outcome.lesions > 0 for one in images])
-    if not 0 < positive.sum() < len(positive):
-        return float("nan")
-    return float(roc_auc_score(positive, [one.score for one in images]))
+    positive = np.array([int(one.outcome.lesions > 0) for one in images])
+    return auc(positive, np.array([one.score for one in images]))
 
 
 def _accuracy(images: Sequence[Judged]) -> float:
@@ -76,8 +74,9 @@ def _precision(images: Sequence[Judged]) -> float:
         if not boxes:
             continue
         labels = np.repeat([1, 0], [len(right), len(wrong)])
-        scores = np.concatenate([right, wrong])
-        area = average_precision_score(labels, scores) if len(right) else 0.0
+        area = 0.0
+        if len(right):
+            area = average_precision(labels, np.concatenate([right, wrong]))
         found.append(area * len(right) / boxes)  # the others are never found
     return float(np.mean(found)) if found else float("nan")
 
@@ -123,12 +122,13 @@ def parse_judged(
       KeyError: if a column is not there.
       ValueError: if a cell is none that it can be.
     """
-    kinds = [column.removeprefix("boxes ") for column in rows[0] if "boxes " in column]
-    numbers = {name: k for k, name in enumerate(kinds)}
+    start = "boxes "
+    kinds = [name.removeprefix(start) for name in rows[0] if name.startswith(start)]
+    numbers = {inert(name): k for k, name in enumerate(kinds)}
     found = []
     for row in rows:
         named = [row["kind"], row["guess"]]
-        if unknown := set(named) - {*kinds, ""}:
+        if unknown := set(named) - {*numbers, ""}:
             raise ValueError(f"{unknown.pop()!r} is no kind of boxes in it")
         kind, guess = (numbers.get(name) for name in named)
         outcomes = [_outcome(row, end) for end in ("", *(f" {name}" for name in kinds))]

@@ -50,14 +50,26 @@ def run(config: ConfigDict, workdir: Path) -> None:
             raise UserError(f"{folder} diverged: {found['diverged']}")
     if jax.process_index() != 0:
         return
-    cases = aligned({str(at): read_cases(at) for at in folders.values()})
-    runs = {
-        name: [cases[str(at)] for (other, _), at in folders.items() if other == name]
-        for name in variants
-    }
+    runs = tested(folders)
     results = summarise(runs, seed=next(iter(variants.values())).seed)
     facts = outcome.facts_of(list(folders.values()))
     outcome.finish(config, workdir, results, facts, began)
+
+
+def tested(folders: Mapping[tuple[str, int], Path]) -> Runs:
+    """Return the test cases of finished runs, in one order, by variant.
+
+    Args:
+      folders: by variant and seed.
+
+    Raises:
+      DataError: if runs were tested on other examples.
+    """
+    cases = aligned({str(at): read_cases(at) for at in folders.values()})
+    runs: dict[str, list[Cases]] = {}
+    for (name, _), folder in folders.items():
+        runs.setdefault(name, []).append(cases[str(folder)])
+    return runs
 
 
 def summarise(runs: Runs, *, seed: int) -> dict[str, Any]:

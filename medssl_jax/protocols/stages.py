@@ -1,7 +1,7 @@
 """Two stages: one segments volumes, the next classifies slices beside what was found."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from ml_collections import ConfigDict
 from medssl_jax import files, resolve
 from medssl_jax.errors import ConfigError, UserError
 from medssl_jax.protocols import outcome
-from medssl_jax.protocols.ablation import Runs, summarise
-from medssl_jax.protocols.cases import Cases, aligned, mean_of
+from medssl_jax.protocols.ablation import Runs, summarise, tested
+from medssl_jax.protocols.cases import Cases, mean_of
 from medssl_jax.protocols.experiment import Pace, complete, prepare, vary
 from medssl_jax.protocols.mapped import write_mapped
 from medssl_jax.protocols.maps import maps_folder, write_maps
-from medssl_jax.protocols.tested import read_cases
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
 from medssl_jax.run.task import open_data
@@ -69,9 +68,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
         _train(vary(second, changes), folder, workdir, "second", pace)
     if jax.process_index() != 0:
         return
-    runs = _tested(of_second)
-    tested = open_data(vary(second, {"data.attention": str(maps)}), workdir)
-    shown = tested.sources["test"], *_mean_scores(runs[ATTENDED])
+    runs = tested(of_second)
+    opened = open_data(vary(second, {"data.attention": str(maps)}), workdir)
+    shown = opened.sources["test"], *_mean_scores(runs[ATTENDED])
     write_mapped(workdir / "mapped.npz", *shown)
     results = _results(runs, of_first, second.seed)
     facts = outcome.facts_of(list(of_second.values()))
@@ -125,14 +124,6 @@ def _check_alike(first: ConfigDict, second: ConfigDict) -> None:
                 f"config.first.{field} is {one}, and the second's comes to {other}: both "
                 "stages take the same volumes, split and prepared alike"
             )
-
-
-def _tested(of_second: Mapping[tuple[str, int], Path]) -> Runs:
-    cases = aligned({str(at): read_cases(at) for at in of_second.values()})
-    runs: dict[str, list[Cases]] = {}
-    for (name, _), folder in of_second.items():
-        runs.setdefault(name, []).append(cases[str(folder)])
-    return runs
 
 
 def _results(runs: Runs, of_first: Sequence[Path], seed: int) -> dict[str, Any]:

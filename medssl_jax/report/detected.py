@@ -38,24 +38,16 @@ def detected(run: Run) -> Section | None:
 @figures.styled
 def _draw(arrays: Mapping[str, np.ndarray]) -> Figure:
     images = arrays["image"].astype(np.float32)
-    count, rows, columns = images.shape[:3]
-    across = min(count, _ACROSS)
-    down = -(-count // across)
-    width = 9.0
-    height = down * (width / across * rows / columns + 0.3) + 0.3
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
-    grid = figure.subplots(down, across, squeeze=False).reshape(-1)
-    for axes in grid:
-        axes.axis("off")
-    for i, axes in zip(range(count), grid, strict=False):
+    shape = images.shape[1:3]
+    figure, panels = figures.tiles(len(images), shape, across=_ACROSS, below=0.3)
+    for i, axes in enumerate(panels):
         axes.imshow(figures.grey(images[i]), cmap="gray", vmin=0, vmax=1)
         axes.set_title(_said(int(arrays["missed"][i]), int(arrays["false"][i])))
         for row in arrays["truth"][i]:
-            _outline(axes, row[:4], int(row[4]), (rows, columns), "-")
+            _outline(axes, row[:4], int(row[4]), shape, "-")
         for row in arrays["found"][i]:
             said = f"{row[5]:.2f}"
-            _outline(axes, row[:4], int(row[4]), (rows, columns), "--", said)
+            _outline(axes, row[:4], int(row[4]), shape, "--", said)
     _legend(figure, [str(name)[:_MOST_LETTERS] for name in arrays["kinds"]])
     return figure
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by the colour-blind; the yellow is left out, for
@@ -189,6 +190,26 @@ def operating(
     if len(lines) > 1:
         figure.legend(loc="outside lower center", ncols=4)
     return figure
+
+
+def tiles(
+    count: int, shape: tuple[int, int], *, across: int, below: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` panels for images of a shape, each under a title.
+
+    `below` is room for a legend, in inches.
+    """
+    rows, columns = shape
+    across = min(count, across)
+    down = -(-count // across)
+    width = 9.0
+    height = down * (width / across * rows / columns + 0.3) + below
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
+    panels = figure.subplots(down, across, squeeze=False).reshape(-1)
+    for axes in panels:
+        axes.axis("off")
+    return figure, list(panels[:count])
 
 
 def grey(image: Float[np.ndarray, "_ _ c"]) -> Float[np.ndarray, "_ _ *c"]:

@@ -35,16 +35,8 @@ def mapped(run: Run) -> Section | None:
 @figures.styled
 def _draw(arrays: Mapping[str, np.ndarray]) -> Figure:
     count, rows, columns = arrays["image"].shape
-    across = min(count, _ACROSS)
-    down = -(-count // across)
-    width = 9.0
-    height = down * (width / across * rows / columns + 0.3)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
-    grid = figure.subplots(down, across, squeeze=False).reshape(-1)
-    for axes in grid:
-        axes.axis("off")
-    for i, axes in zip(range(count), grid, strict=False):
+    figure, panels = figures.tiles(count, (rows, columns), across=_ACROSS)
+    for i, axes in enumerate(panels):
         axes.imshow(figures.grey(arrays["image"][i][..., None]), cmap="gray")
         filled = np.empty((rows, columns, 4), np.float32)
         filled[..., :3] = to_rgb(_MAP)

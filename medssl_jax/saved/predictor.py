@@ -33,10 +33,10 @@ class Predictor:
     Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to what the task
     predicts, by name: "probability" (b, classes or findings), "mask" (b, *s, classes)
     probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
-    their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an encoder, with `method` (the task,
-    its classes), `evaluation` (how its run was tested) and `label_names` of findings,
-    `kind_names` of boxes;
-    and `members` of an ensemble, whose leaves have one axis more, in front.
+    their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an
+    encoder, with `method` (the task, its classes), `evaluation` (how its run was
+    tested), `label_names` of findings and `kind_names` of boxes; and `members` of an
+    ensemble, whose leaves have one axis more, in front.
     """
 
     def __init__(self, params: PyTree, aux: PyTree, spec: Mapping[str, Any]):

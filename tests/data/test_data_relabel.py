@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medssl_jax.data.relabel import classes, findings, partly_labelled
+from medssl_jax.data.relabel import classes, findings, first_of, partly_labelled
 from medssl_jax.data.source import UNLABELLED, Examples, is_labelled
 from medssl_jax.errors import ConfigError
 
@@ -43,3 +43,15 @@ def test_findings_are_matched_by_name_and_unknown_where_there_are_none():
     assert found.label_names == ("nodule", "hernia", "edema")
     with pytest.raises(ConfigError, match="tells nodule; .* but edema, hernia"):
         findings(data, ("edema", "hernia"), ("nodule",))
+
+
+def test_the_first_findings_are_those_alone_or_a_class():
+    labels = np.array([[1, 0, -1], [0, 1, 1], [-1, 0, 0]])
+    examples = Examples(["a", "b", "c"], str, labels, label_names=("any", "x", "y"))
+    two = first_of(examples, 2)
+    np.testing.assert_array_equal(two.labels, labels[:, :2])
+    assert two.label_names == ("any", "x")
+    one = first_of(examples, 0)
+    assert np.asarray(one.labels).tolist() == [1, 0, -1] and one.label_names is None
+    unlabelled = Examples(["a"], str)
+    assert first_of(unlabelled, 2) is unlabelled

@@ -47,7 +47,8 @@ CASES = [
 def shown(tmp_path, cases, shape=(4, 6)):
     path = tmp_path / "detections.npz"
     draw = Draw(shape, "all", most_boxes=2)
-    save_pictures(path, source(len(cases), shape), draw, cases, 0.5, ["nodule"])
+    outcomes = [outcome(one, 0.5) for one in cases]
+    save_pictures(path, source(len(cases), shape), draw, cases, outcomes, ["nodule"])
     with np.load(path) as arrays:
         return dict(arrays)
 

@@ -66,15 +66,16 @@ def test_what_is_never_found_costs():
     assert MEASURES["FROC"](judged) == 0.25
 
 
-def test_a_run_is_read_as_it_was_judged(tmp_path):
+@pytest.mark.parametrize("kinds", [KINDS, ["=mass", "of boxes a heap"]])
+def test_a_run_is_read_as_it_was_judged(tmp_path, kinds):
     images = drawn()
     judged = [judge(one, "centre", 2) for one in images]
     names = [f"{i}.png" for i in range(len(images))]
     patients = [f"p{i // 2}" for i in range(len(images))]
-    write_judged(tmp_path / FILE, names, patients, KINDS, judged)
+    write_judged(tmp_path / FILE, names, patients, kinds, judged)
     cases = read_cases(tmp_path)
     assert list(cases.names) == names and list(cases.patients) == patients
-    assert list(cases.classes) == KINDS and cases.main == "AUC"
+    assert list(cases.classes) == kinds and cases.main == "AUC"
     expected = values(judged)
     assert cases.measures.keys() == expected.keys() == MEASURES.keys()
     for name, measure in cases.measures.items():

@@ -114,3 +114,24 @@ def test_folds_and_maps_that_cannot_be_are_told(tmp_path):
         phantoms(tmp_path, fold={"of": 9, "left_out": 0})
     with pytest.raises(ConfigError, match="data.attention is a channel of slices: set"):
         phantoms(tmp_path, attention="maps")
+
+
+def test_labels_of_slices_come_from_a_table_in_every_role(tmp_path):
+    table = tmp_path / "slices.csv"
+    lines = [f"phantom-00000{i},{i},1" for i in range(2)]
+    table.write_text("\n".join(["path,slice,label", *lines]))
+    settings = {"name": "phantom", "count": 4, "seed": 0, "size_voxels": (4, 8, 8)}
+    prepare = Prepare(3, None, "percentiles")
+    splits = {"test": {"fraction": 0.5}}
+    read = {"cache": "", "on_error": "raise", "balance": "", "planes": str(table)}
+    found = roles.sources(settings, splits, prepare, 0, tmp_path, **read)
+    planes = {
+        source.name(i): source[i]["planes"].tolist()
+        for source in found.values()
+        for i in range(len(source))
+    }
+    assert len(planes) == 4
+    for i in range(4):
+        labels = planes[f"phantom-00000{i}"]
+        known = {place: label for place, label in enumerate(labels) if label >= 0}
+        assert known == ({i: 1} if i < 2 else {})

@@ -1,0 +1,102 @@
+"""Auxiliary heads from their config to a test: what is learnt, and what is told."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from test_configs import load
+
+import medssl_jax
+from medssl_jax.commands import train
+from medssl_jax.data.sources.phantom_heads import phantom_heads
+from medssl_jax.errors import ConfigError
+from medssl_jax.run import task
+
+
+def smallest():
+    config = load("haemorrhage", "demo")
+    config.data.update(count=24, size_voxels=(4, 16, 16), shape=(4, 16, 16), cache="")
+    for role, count in (("validation", 8), ("test", 12)):
+        config.splits[role].count = count
+    config.model.update(blocks=(1, 1), growth=2, initial_features=4, features=8)
+    config.update(batch_size=8, micro_batch_size=8, train_epochs=2.0)
+    config.log_every_steps = 1
+    return config
+
+
+@pytest.mark.slow
+def test_heads_are_learnt_and_the_volumes_label_is_told(tmp_path):
+    config = smallest()
+    train.run(config, tmp_path)
+    with (tmp_path / "metrics.jsonl").open() as file:
+        lines = [json.loads(line) for line in file]
+    losses = [line for line in lines if "own_loss" in line]
+    assert losses and all(
+        line["loss"]
+        == pytest.approx(
+            line["own_loss"] + line["types_loss"] + line["slices_loss"], rel=1e-5
+        )
+        for line in losses
+    )
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    test = {**config.data, **config.splits.test}
+    settings = {name: test[name] for name in ("count", "seed", "size_voxels")}
+    any_blood = phantom_heads(**settings).labels[:, 0]
+    assert [int(row["label"]) for row in rows] == any_blood.tolist()
+    predictor = medssl_jax.load_predictor(tmp_path)
+    assert predictor.spec["label_names"] is None  # of classes
+    record = phantom_heads(**settings)[0]
+    p = np.asarray(predictor.of_record(record)["probability"])
+    assert p[1] == pytest.approx(float(rows[0]["probability_1"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            {"method.heads.types.findings": (1, 6)},
+            r"config.method.heads reads 7 findings, .* shape \(24, 6\)",
+        ),
+        (
+            {"data.bleeding_fraction": 0.0},
+            "train has no positive of the finding 'any', 'epidural'",
+        ),
+        (
+            {"data": {"name": "phantom", "count": 24, "size_voxels": (4, 16, 16)}},
+            "reads 6 findings, and the labels of training",
+        ),
+    ],
+)
+def test_labels_that_heads_cannot_learn_are_named(tmp_path, change, said):
+    config = smallest().unlock()
+    for field, value in change.items():
+        *parents, leaf = field.split(".")
+        part = config
+        for parent in parents:
+            part = part[parent]
+        if isinstance(value, dict):  # another source
+            for name in ("bleeding_fraction", "unknown_planes", "unknown_types"):
+                del part[leaf][name]
+                for role in config.splits.values():
+                    if name in role:
+                        del role[name]
+            part[leaf].update(value)
+        else:
+            part[leaf] = value
+    with pytest.raises(ConfigError, match=said):
+        task.build(config, tmp_path)
+
+
+def test_slices_without_labels_are_named(tmp_path):
+    config = smallest().unlock()
+    del config.method.heads["types"]
+    for name in ("bleeding_fraction", "unknown_planes", "unknown_types"):
+        del config.data[name]
+        for role in config.splits.values():
+            if name in role:
+                del role[name]
+    config.data.update(name="phantom")
+    with pytest.raises(ConfigError, match="labels of slices, and the data has none"):
+        task.build(config, tmp_path)
