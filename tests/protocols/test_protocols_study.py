@@ -10,7 +10,7 @@ from medssl_jax.errors import ConfigError, Diverged, UserError
 from medssl_jax.protocols import experiment
 from medssl_jax.protocols import study as protocol
 
-CONFIG = Path(__file__).parents[2] / "configs/study.py"
+CONFIG = Path(__file__).parents[2] / "configs/gmml_study.py"
 FLAGS = {
     "experiment.data.count": 24,
     "experiment.data.size_voxels": (2, 16, 16),
@@ -41,7 +41,7 @@ OF_PRETRAINING = {
 
 
 def config():
-    return experiment.load(str(CONFIG), "study:corruption")
+    return experiment.load(str(CONFIG), "gmml_study:corruption")
 
 
 class Trained:
@@ -129,7 +129,7 @@ def test_what_cannot_be_studied_is_refused_before_anything_is_trained(
 
 
 def test_what_all_have_alike_is_stated_once():
-    found = experiment.load(str(CONFIG), "study:length:nifti")
+    found = experiment.load(str(CONFIG), "gmml_study:length:nifti")
     found.width, found.root = 192, "scans"
     nets = [found.experiment.model.of, *(p.model for p in found.pretraining.values())]
     assert [net.width for net in nets] == [192] * 4

@@ -1,8 +1,8 @@
 """What a choice in pretraining is worth, downstream: one is varied, all else kept.
 
-python -m medssl_jax.main --config=configs/study.py:corruption
-python -m medssl_jax.main --config=configs/study.py:corruption:nifti --config.root=DIR
-python -m medssl_jax.main --config=configs/study.py:length:images --config.root=DIR \
+python -m medssl_jax.main --config=configs/gmml_study.py:corruption
+python -m medssl_jax.main --config=configs/gmml_study.py:corruption:nifti --config.root=DIR
+python -m medssl_jax.main --config=configs/gmml_study.py:length:images --config.root=DIR \
     --config.width=192 --config.heads=3
 
 Each variant of configs/gmml.py is pretrained, then fine-tuned by configs/finetune_slices.py
@@ -50,7 +50,7 @@ def get_config(variant: str = "corruption") -> ConfigDict:
     source = source or "demo"
     config = ConfigDict()
     config.command = "study"
-    config.name = f"study-{variant.replace(':', '-')}"
+    config.name = f"gmml-study-{variant.replace(':', '-')}"
     config.pretraining = pretraining(question, source)
     config.experiment = experiment(source)
     config.repeats = 3
