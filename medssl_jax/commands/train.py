@@ -18,7 +18,7 @@ from medssl_jax.data import workers
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.pipeline import Rows, for_device, train_batches
 from medssl_jax.report.build import build as build_report
-from medssl_jax.run import provenance
+from medssl_jax.run import overlap, provenance
 from medssl_jax.run.checkpoint import Checkpoints, Restored
 from medssl_jax.run.interrupt import Interrupt
 from medssl_jax.run.log import Logger
@@ -122,9 +122,10 @@ def _warnings(config: ConfigDict, task: Task) -> list[str]:
     frozen = frozen_warning(task.method, config.init_from)
     fed = input_warning(config.init_from, task.spec["view"])
     kept = statistics_warning(config.method.to_dict(), config.init_from)
+    seen = overlap.warning(config.init_from, task.sources)
     return [
         text
-        for text in (accumulated, frozen, kept, fed, *task.evaluator.lacking)
+        for text in (accumulated, frozen, kept, fed, seen, *task.evaluator.lacking)
         if text
     ]
 
@@ -193,8 +194,9 @@ def _checkpoint(
 def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
     """Export and evaluate, write the report, say where it is."""
     weights = _weights(state)
-    variables = this.task.method.encoder(*weights)
-    Encoder(variables, this.task.spec).save(this.workdir / "encoder")
+    variables, folder = this.task.method.encoder(*weights), this.workdir / "encoder"
+    Encoder(variables, this.task.spec).save(folder)
+    overlap.save_seen(this.task.sources, this.config.init_from, folder)
     if this.task.method.predict is not None:
         spec = this.task.spec | {"method": this.config.method.to_dict()}
         spec["evaluation"] = provenance.plain(this.config.evaluation)
@@ -223,6 +225,7 @@ def _write_start(this: _Run, first: int) -> None:
     description = provenance.describe(
         this.config, this.task.sources, this.task.durations
     )
+    description["seen"] = overlap.told(this.config.init_from, this.task.sources)
     path = this.workdir / "run.json"
     if first and path.exists():  # it goes on
         description["started"] = files.read_json(path)["started"]

@@ -51,6 +51,8 @@ class Source(ABC):
     that lies as the record's image lies, in the source's own format and geometry, and
     returns its path; of a wrapper, its `origin` does. So with boxes: all records have
     some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds.
+    Names and patients are those of one `scope`, a folder or file; whoever opens the
+    source says which. Of a wrapper, its `origin` has it.
     """
 
     labels: np.ndarray | None
@@ -61,6 +63,7 @@ class Source(ABC):
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
     write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    scope: str = ""
 
     @abstractmethod
     def __len__(self) -> int: ...

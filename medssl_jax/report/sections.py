@@ -119,6 +119,8 @@ def what_ran(run: Run) -> Section:
     versions = Table(
         "Versions", ["package", "version"], list(facts["versions"].items())
     )
+    if said := facts.get("seen"):
+        rows.append(["tested on what was seen before", without_folders(said)])
     rows = [[name, cell(value)] for name, value in rows]  # as text: to the left
     tables = [Table("Run", [], rows), data, versions]
     return Section(title, [table for table in tables if table.rows])

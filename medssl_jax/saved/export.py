@@ -34,7 +34,7 @@ def describe(path: Path, kind: str) -> dict[str, Any]:
     Raises:
       DataError: as `read`.
     """
-    described = _folder(path, kind) / f"{kind}.json"
+    described = folder_of(path, kind) / f"{kind}.json"
     spec = files.read_json(described)
     if spec.pop("format", None) != _FORMAT:
         raise DataError(described, f"its format is not {_FORMAT}")
@@ -51,14 +51,19 @@ def read(path: Path, kind: str) -> tuple[PyTree, dict[str, Any], Path]:
     Raises:
       DataError: if there is none, or its files are damaged or of another version.
     """
-    folder, spec = _folder(path, kind), describe(path, kind)
+    folder, spec = folder_of(path, kind), describe(path, kind)
     described, weights = folder / f"{kind}.json", folder / _WEIGHTS
     with decoding(weights, "safetensors file"):
         variables = unflatten_dict(load_file(weights), sep="/")
     return jax.tree.map(jnp.asarray, variables), spec, described
 
 
-def _folder(path: Path, kind: str) -> Path:
+def folder_of(path: Path, kind: str) -> Path:
+    """Return the folder that describes a model, of a run's or that itself.
+
+    Raises:
+      DataError: if there is none.
+    """
     for folder in (path, path / kind):
         if (folder / f"{kind}.json").is_file():
             return folder

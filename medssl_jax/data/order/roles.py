@@ -171,6 +171,14 @@ def _fed(train: Source, balance: str, label_fraction: float, seed: int) -> np.nd
     return repeated(few, len(whole), seed)
 
 
+def _scope(settings: Mapping[str, Any]) -> str:
+    """Return what the names of a source are of: its folder, or how it is made up."""
+    if root := settings.get("root"):
+        return str(Path(root).resolve())
+    named = {k: v for k, v in settings.items() if k in ("name", "dataset", "seed")}
+    return str(named)
+
+
 class _Open:
     """Open one source as the run wants it: prepared, cached, checked."""
 
@@ -233,6 +241,7 @@ class _Open:
 
     def _one(self, field: str, settings: Mapping[str, Any], prepare: Prepare) -> Source:
         source = resolve.named(field, "medssl_jax.data.sources", settings)
+        object.__setattr__(source, "scope", _scope(settings))  # most are frozen
         slicing = self._slicing
         if slicing.of_each:
             prepare = slicing.prepare(prepare)

@@ -1,0 +1,53 @@
+"""Was what a run is tested on in the training of the encoder that it starts from?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from medssl_jax.data.order.roles import TRAIN
+from medssl_jax.data.source import Source
+from medssl_jax.saved import export, seen
+
+_LEARNT = (TRAIN, "validation")  # the roles that decide of weights
+
+
+def save_seen(sources: Mapping[str, Source], init_from: str, folder: Path) -> None:
+    """Write beside an encoder what it was trained on, from its first weights on.
+
+    Nothing is written where that is too much, or a start does not say it.
+    """
+    found = [seen.seen_in(sources[role] for role in _LEARNT if role in sources)]
+    if init_from:
+        found.append(_before(init_from))
+    if all(one is not None for one in found):
+        seen.save(seen.together(found), folder)
+
+
+def told(init_from: str, sources: Mapping[str, Source]) -> str:
+    """Say how much of the test was seen; "" with random weights or without a test."""
+    test = sources.get("test")
+    if not init_from or test is None:
+        return ""
+    before = _before(init_from)
+    if before is None or len(test) > seen.MOST:
+        return f"not known: {init_from} does not say what it was trained on"
+    both = seen.overlap(before, test)
+    if both is None:
+        return f"not known: {init_from} was trained on other folders or files"
+    return f"{both.told()} in the training of {init_from}"
+
+
+def warning(init_from: str, sources: Mapping[str, Source]) -> str:
+    """Warn of a test on what the encoder has seen; "" where nobody knows of any."""
+    said = told(init_from, sources)
+    if not said or said.startswith(("none", "not known")):
+        return ""
+    return (
+        f"{said}: the test does not speak of new patients. Hold the same out there: "
+        "splits.test, data.split_seed and the table have to be those of this run"
+    )
+
+
+def _before(init_from: str) -> seen.Seen | None:
+    if init_from.endswith(".safetensors"):
+        return None
+    return seen.load(export.folder_of(Path(init_from), "encoder"))
