@@ -56,6 +56,9 @@ def get_config(variant: str = "corruption") -> ConfigDict:
     config.repeats = 3
     config.fractions = (1.0,)
     config.rates = ()
+    config.own = dict()
+    config.tasks = tuple(config.pretraining)
+    config.budget = dict(updates=0, minutes=0.0)
     share(config)
     return config
 

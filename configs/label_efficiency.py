@@ -20,6 +20,10 @@ loss in a run of a seed of its own; the grid is the same for all. () leaves the
 experiment's own. An encoder is frozen for experiment.method.frozen_epochs, and learns at
 experiment.optimizer.backbone_rate of the rate; random weights never do.
 
+Encoders of several networks have each its own, and random weights of their own:
+--config.own='{"GMML": {"model": {...}}, "random ViT": {"model": {...}}}'
+--config.against='{"GMML": "random ViT"}'.
+
 The question of Taleb et al. 2020, on volumes in the decathlon's layout, with encoders
 of configs/proxy.py:TASK:msd and configs/pretrain_unet.py:byol_msd, which hold out what is
 tested here.
@@ -52,6 +56,10 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.repeats = 3
     tenths = tuple(i / 10 for i in range(1, 11))
     config.fractions = (0.1, 0.25, 0.5, 1.0) if demo else tenths
+    # parts of the experiment, whole, that one has for itself; what it is measured by,
+    # where that is not the last
+    config.own = dict()
+    config.against = dict()
     config.rates = ()  # peaks to choose from; one is that of all
     # the report's headline sets the first against the last
     pretrained = "runs/simclr-demo" if demo else ""

@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,9 @@ _SHOWN = 8  # examples in the report's grid of views
 _OF_A_KIND = 8  # crops or patches of an example there
 
 
-class _Run(NamedTuple):
+class Run(NamedTuple):
+    """What a run is made of, before its first step."""
+
     config: ConfigDict
     workdir: Path
     task: Task
@@ -62,12 +65,17 @@ def run(config: ConfigDict, workdir: Path) -> None:
       SystemExit: 143 if a signal asked to stop and all is saved; the same call goes on.
     """
     check_divisible(config.micro_batch_size, jax.device_count())
-    this = _start(config, workdir)
+    this = start(config, workdir)
     with contextlib.closing(this.saved), contextlib.closing(this.data):
         _go_on(this)
 
 
-def _start(config: ConfigDict, workdir: Path) -> _Run:
+def start(config: ConfigDict, workdir: Path) -> Run:
+    """Open a run's data and checkpoints, and build what its config names.
+
+    Raises:
+      UserError: as `run` does.
+    """
     task = build(config, workdir)
     data = train_batches(
         task.sources[TRAIN],
@@ -83,18 +91,26 @@ def _start(config: ConfigDict, workdir: Path) -> _Run:
         config=provenance.flat(config) | {"processes": jax.process_count()},
     )
     on = parallel(config.parallel, jax.devices())
-    return _Run(config, workdir, task, on, data, saved)
+    return Run(config, workdir, task, on, data, saved)
 
 
-def _initial(this: _Run) -> TrainState:
+def initial(this: Run) -> TrainState:
+    """Return the first state, as checkpoints hold it."""
     return this.on.to_global(this.on.replicate(this.task.init()))
 
 
-def _go_on(this: _Run) -> None:
+def compiled(this: Run) -> Callable:
+    """Return the step, (state, batch) -> (state, metrics), on all devices."""
+    return this.on.compile(
+        make_train_step(this.task.method, this.task.tx, axis_name=AXIS)
+    )
+
+
+def _go_on(this: Run) -> None:
     """Restore, train to the end and evaluate."""
     active = jax.process_index() == 0
-    restored = this.saved.restore_newest(_initial(this), this.data)
-    first, state, progress = restored or Restored(0, _initial(this), {})
+    restored = this.saved.restore_newest(initial(this), this.data)
+    first, state, progress = restored or Restored(0, initial(this), {})
     if active:
         _write_start(this, first)
         for warning in _warnings(this.config, this.task):
@@ -131,7 +147,7 @@ def _warnings(config: ConfigDict, task: Task) -> list[str]:
 
 
 def _train(
-    this: _Run,
+    this: Run,
     first: int,
     state: TrainState,
     meter: Meter,
@@ -141,9 +157,7 @@ def _train(
     """Run micro-batches `first` to the last; return the state as checkpoints hold it."""
     durations = this.task.durations
     every = durations.to_steps(this.config.checkpoint.every_epochs)
-    step_once = this.on.compile(
-        make_train_step(this.task.method, this.task.tx, axis_name=AXIS)
-    )
+    step_once = compiled(this)
     state = this.on.from_global(state)
     if first < durations.steps:
         logger.say("compiling the step")
@@ -181,7 +195,7 @@ def _wait_for_all(point: str) -> None:
 
 
 def _checkpoint(
-    this: _Run, done: int, state: TrainState, meter: Meter, logger: Logger
+    this: Run, done: int, state: TrainState, meter: Meter, logger: Logger
 ) -> None:
     scalars = this.task.evaluator.during(*_weights(state))
     if scalars:
@@ -191,7 +205,7 @@ def _checkpoint(
     this.saved.save(done, at, this.data, loss, meter.progress())
 
 
-def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
+def _finish(this: Run, state: TrainState, meter: Meter) -> None:
     """Export and evaluate, write the report, say where it is."""
     weights = _weights(state)
     variables, folder = this.task.method.encoder(*weights), this.workdir / "encoder"
@@ -220,7 +234,7 @@ def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
     return local_copy(state.params), local_copy(state.aux)
 
 
-def _write_start(this: _Run, first: int) -> None:
+def _write_start(this: Run, first: int) -> None:
     provenance.write_config(this.workdir / "config.json", this.config)
     description = provenance.describe(
         this.config, this.task.sources, this.task.durations
@@ -232,7 +246,7 @@ def _write_start(this: _Run, first: int) -> None:
     files.write_json(path, description)
 
 
-def _write_views(this: _Run, batch: dict[str, np.ndarray]) -> None:
+def _write_views(this: Run, batch: dict[str, np.ndarray]) -> None:
     """Keep the first views that are fed, for the report."""
     if jax.process_index() != 0:
         return

@@ -1,9 +1,10 @@
 """An experiment inside a protocol: a run in a folder of its own, done once."""
 
+import contextlib
 import importlib.util
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ def keep_compiled(workdir: Path) -> None:
         jax.config.update("jax_compilation_cache_dir", compiled)
 
 
+def placed(config: ConfigDict, folder: Path, *, within: Path) -> ConfigDict:
+    """Return the config of a run in `folder`, named by it, its cache the protocol's."""
+    changes = {"name": f"{config.name}/{folder.relative_to(within).as_posix()}"}
+    cache = config.data.cache
+    if cache and not os.path.isabs(cache):  # stays so: the folder may be moved
+        changes["data.cache"] = os.path.relpath(within / cache, folder)
+    return vary(config, changes)
+
+
 def complete(
     config: ConfigDict, folder: Path, *, within: Path, field: str = "experiment"
 ) -> Mapping[str, Any]:
@@ -97,24 +107,15 @@ def complete(
       ConfigError: if the folder holds a run with another config.
       UserError: if config, data or disk do not allow it.
     """
-    changes = {"name": f"{config.name}/{folder.relative_to(within).as_posix()}"}
-    cache = config.data.cache
-    if cache and not os.path.isabs(cache):  # stays so: the folder may be moved
-        changes["data.cache"] = os.path.relpath(within / cache, folder)
-    config = vary(config, changes)
+    config = placed(config, folder, within=within)
     if (found := _finished(config, folder)) is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
         print(f"\n{folder}", flush=True)
     try:
-        train.run(config, folder)
-    except ConfigError as error:
-        part = error.part
-        if part is not None:
-            part = part._replace(field=f"{field}.{part.field}")
-        text = f"{error}; config is config.{field} here"
-        raise ConfigError(text, part=part) from error
+        with inside(field):
+            train.run(config, folder)
     except Diverged as error:
         outcome = {"headline": f"Diverged: {error}", "diverged": str(error)}
         if jax.process_index() == 0:
@@ -122,6 +123,23 @@ def complete(
             files.write_json(folder / _RESULTS, outcome)
         return outcome
     return files.read_json(folder / _RESULTS)
+
+
+@contextlib.contextmanager
+def inside(field: str) -> Iterator[None]:
+    """Let errors in the block say that their config is `config.FIELD`.
+
+    Raises:
+      ConfigError: as the block does.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        part = error.part
+        if part is not None:
+            part = part._replace(field=f"{field}.{part.field}")
+        text = f"{error}; config is config.{field} here"
+        raise ConfigError(text, part=part) from error
 
 
 class Pace:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,12 @@ def summarise(
     used: Mapping[Place, outcome.Used],
     *,
     seed: int,
+    against: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return what results.json holds.
+
+    Differences that are told are `against` what an initialisation is measured by: the
+    last one, where it does not say.
 
     Validation labels are not among those of which a fraction is taken: they are counted
     beside it.
@@ -37,7 +42,7 @@ def summarise(
     mean over seeds of the metric (or of its paired difference) is taken anew on each
     bootstrap resample. Deviations speak of other seeds and subsets.
     """
-    study = _study(runs, seed)
+    study = _study(runs, seed, against)
     means, gains, values = [], [], {}
     for fraction in study.fractions:
         share = f"{100 * fraction:g} %"
@@ -54,9 +59,9 @@ def summarise(
             row.append(f"{spread} ({mean.low:.3f} to {mean.high:.3f})")
             values[f"{study.metric}, {name}, {fraction:g}"] = mean._asdict()
         means.append(row)
-        differences, against_last = _gains(study, fraction)
+        differences, told = _gains(study, fraction)
         values |= differences
-        gains += against_last
+        gains += told
     return {
         "headline": _headline(study, gains, means, used.values()),
         "tables": [
@@ -85,28 +90,41 @@ class _Study(NamedTuple):
     measured: Mapping[Place, Measure]
     scores: Mapping[Place, float]
     seed: int
+    against: Mapping[str, str]
+
+    @property
+    def last(self) -> str:
+        """What differences are of, in words: one for all, or one of each."""
+        others = set(self.against.values())
+        return next(iter(others)) if len(others) == 1 else "its own random weights"
 
 
 class _Gain(NamedTuple):
-    """What an initialisation is ahead of the last, with a fraction of the labels."""
+    """What an initialisation is ahead of `other`, with a fraction of the labels."""
 
     fraction: float
     name: str
+    other: str
     difference: Interval
 
 
-def _study(runs: Mapping[Place, Cases], seed: int) -> _Study:
+def _study(
+    runs: Mapping[Place, Cases], seed: int, against: Mapping[str, str]
+) -> _Study:
     first = next(iter(runs.values()))
+    names = list(dict.fromkeys(place.initialisation for place in runs))
+    against = {n: names[-1] for n in names[:-1] if n not in against} | dict(against)
     measured = {place: each.measures[first.main] for place, each in runs.items()}
     whole = np.arange(len(first.names))
     return _Study(
         first,
         first.main,
         sorted({place.fraction for place in runs}),
-        list(dict.fromkeys(place.initialisation for place in runs)),
+        names,
         measured,
         {place: one(whole) for place, one in measured.items()},
         seed,
+        {name: other for name, other in against.items() if name != other},
     )
 
 
@@ -124,28 +142,27 @@ def _gains(
 ) -> tuple[dict[str, dict[str, float]], list[_Gain]]:
     """Return the difference of each pair, by name, and those that are told.
 
-    These are against the last initialisation, the largest first: all pairs of seven are
-    too many to read.
+    These are of each against what it is measured by, the largest first: all pairs of
+    seven are too many to read.
     """
     values, told = {}, []
     for one, other in itertools.combinations(study.names, 2):
         pair = (mean_of(_of(study.measured, fraction, name)) for name in (one, other))
         gain = difference(*pair, study.first, seed=study.seed)
         values[f"{study.metric}, {one} - {other}, {fraction:g}"] = gain._asdict()
-        if other == study.names[-1]:
-            told.append(_Gain(fraction, one, gain))
+        if study.against.get(one) == other:
+            told.append(_Gain(fraction, one, other, gain))
     return values, sorted(told, key=lambda found: -found.difference.value)
 
 
 def _gain_row(study: _Study, gain: _Gain) -> list[str]:
-    last = study.names[-1]
     by_seed = np.subtract(
         _of(study.scores, gain.fraction, gain.name),
-        _of(study.scores, gain.fraction, last),
+        _of(study.scores, gain.fraction, gain.other),
     )
     return [
         f"{100 * gain.fraction:g} %",
-        f"{gain.name} - {last}",
+        f"{gain.name} - {gain.other}",
         outcome.mean_and_deviation(by_seed.tolist()),
         f"{int((by_seed > 0).sum())} of {len(by_seed)}",
         shown(gain.difference),
@@ -181,7 +198,7 @@ def _headline(study, gains, means, used) -> str:
         ends = dict.fromkeys((study.fractions[0], study.fractions[-1]))
         each = [f"with {100 * end:g} % {_apart(gains, end)}" for end in ends]
         return (
-            f"{study.metric} against {study.names[-1]}: {'; '.join(each)}. Percentages "
+            f"{study.metric} against {study.last}: {'; '.join(each)}. Percentages "
             f"are {of_labels}"
         )
     told = gains if len(gains) <= _TOLD else [gains[0], gains[-1]]
@@ -220,7 +237,7 @@ def _means_table(study, rows) -> dict[str, Any]:
 
 def _gains_table(study, gains) -> dict[str, Any]:
     others = (
-        f" Each against {study.names[-1]}, the largest first; results.json has every pair."
+        f" Each against {study.last}, the largest first; results.json has every pair."
         if len(study.names) > 2
         else ""
     )

@@ -12,10 +12,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from medssl_jax import files, resolve
-from medssl_jax.errors import ConfigError, UserError
-from medssl_jax.protocols import choice, convergence, outcome, rates
+from medssl_jax.errors import UserError
+from medssl_jax.protocols import (
+    choice,
+    convergence,
+    initialisations,
+    outcome,
+    rates,
+)
 from medssl_jax.protocols.cases import Cases, aligned
 from medssl_jax.protocols.experiment import Pace, complete, has_results, prepare, vary
+from medssl_jax.protocols.initialisations import Initialisation
 from medssl_jax.protocols.label_curves import Place, summarise
 from medssl_jax.protocols.tested import read_cases
 from medssl_jax.ranges import Parts, Positive
@@ -23,7 +30,6 @@ from medssl_jax.saved import encoder
 
 _FIELDS = {
     "fractions": Parts,
-    "initialisations": Sequence[str],
     "rates": Sequence[Positive],
 }
 
@@ -31,12 +37,11 @@ _FIELDS = {
 class _Plan(NamedTuple):
     """All runs of a protocol.
 
-    starts: the path of each initialisation, "" for random weights.
     tried: where rates are chosen; measured: where the test is made.
     """
 
     experiment: ConfigDict
-    starts: Mapping[str, str]
+    starts: Mapping[str, Initialisation]
     tried: Mapping[rates.Line, Mapping[float, Path]]
     measured: Mapping[Place, Path]
 
@@ -98,7 +103,7 @@ def _plan(config: ConfigDict, workdir: Path) -> _Plan:
     resolve.fields(config, _FIELDS)
     if len(config.rates) == 1:
         experiment = vary(experiment, {choice.PEAK: float(config.rates[0])})
-    starts = _starts(config.initialisations)
+    starts = initialisations.read(config)
     lines = list(itertools.product(sorted(set(config.fractions)), starts))
     seeds = [experiment.seed + i for i in range(config.repeats)]
     measured = {
@@ -116,7 +121,8 @@ def _check_starts(plan: _Plan) -> None:
     for (_, name), folders in plan.tried.items():
         by_start += [(name, at) for at in folders.values()]
     for name in sorted({name for name, at in by_start if not has_results(at)}):
-        encoder.check_start(plan.starts[name], plan.experiment.model.to_dict())
+        start, model = plan.starts[name], plan.experiment.model.to_dict()
+        encoder.check_start(start.path, start.own.get("model", model))
 
 
 def _choose_rates(
@@ -135,18 +141,23 @@ def _choose_rates(
 
 def _changes(plan: _Plan, place: Place) -> dict[str, Any]:
     """Return what a run has of its own in the experiment's config."""
-    init_from = plan.starts[place.initialisation]
+    init_from, own, _ = plan.starts[place.initialisation]
     changes = {
+        **own,  # first: parts as wholes
         "seed": place.seed,
         "init_from": init_from,
         "data.label_fraction": float(place.fraction),
+        "data.split_seed": plan.experiment.data.split_seed,
     }
     if not init_from:
         # Random weights have nothing that a new head could spoil: held back, they would
         # only learn less than the others.
         free = {("method", "frozen_epochs"): 0.0, ("optimizer", "backbone_rate"): 1.0}
         for (part, field), value in free.items():
-            if field in plan.experiment[part]:
+            if part in changes:
+                if field in changes[part]:
+                    changes[part] = {**changes[part], field: value}
+            elif field in plan.experiment[part]:
                 changes[f"{part}.{field}"] = value
     return changes
 
@@ -158,7 +169,8 @@ def _results(
     seed = plan.experiment.seed
     runs = _read(plan.measured)
     used = {place: outcome.labels_used(f) for place, f in plan.measured.items()}
-    results = summarise(runs, used, seed=seed)
+    against = {name: start.against for name, start in plan.starts.items()}
+    results = summarise(runs, used, seed=seed, against=against)
     results["tables"][0]["note"] += _held_back(plan)
     if choices:
         results["headline"] += f" {rates.told(choices)}"
@@ -180,7 +192,8 @@ def _results(
 
 def _held_back(plan: _Plan) -> str:
     """Say which encoders were frozen at first or learnt more slowly, where any did."""
-    if not any(plan.starts.values()):
+    pretrained = [bool(start.path) for start in plan.starts.values()]
+    if not any(pretrained):
         return ""
     said = []
     if epochs := plan.experiment.method.get("frozen_epochs", 0.0):
@@ -190,30 +203,8 @@ def _held_back(plan: _Plan) -> str:
         said.append(f"learn at {rate:g} of the rate")
     if not said:
         return ""
-    random = "" if all(plan.starts.values()) else ", random ones never"
+    random = "" if all(pretrained) else ", random ones never"
     return f" Pretrained encoders {' and '.join(said)}{random}."
-
-
-def _starts(initialisations: Sequence[str]) -> dict[str, str]:
-    """Read "NAME=PATH" entries; an empty path is random weights."""
-    starts: dict[str, str] = {}
-    for entry in initialisations:
-        name, equals, path = entry.partition("=")
-        if not (name and equals) or "/" in name or name in starts:
-            raise ConfigError(
-                f"config.initialisations has {entry!r}: write NAME=PATH, each name "
-                "once and without '/', or NAME= for random weights"
-            )
-        if path in starts.values():
-            (other,) = (n for n, known in starts.items() if known == path)
-            raise ConfigError(
-                f"config.initialisations: {other} and {name} are both {path!r}; give "
-                "a run, an encoder, or nothing after the = for random weights"
-            )
-        starts[name] = path
-    if not starts:
-        raise ConfigError("config.initialisations is empty; list NAME=PATH")
-    return starts
 
 
 def _read(folders: Mapping[Place, Path]) -> dict[Place, Cases]:

@@ -15,11 +15,16 @@ def save_seen(sources: Mapping[str, Source], init_from: str, folder: Path) -> No
 
     Nothing is written where that is too much, or a start does not say it.
     """
-    found = [seen.seen_in(sources[role] for role in _LEARNT if role in sources)]
+    found = [seen.seen_in(learnt(sources))]
     if init_from:
         found.append(_before(init_from))
     if all(one is not None for one in found):
         seen.save(seen.together(found), folder)
+
+
+def learnt(sources: Mapping[str, Source]) -> list[Source]:
+    """Return those of a run's sources that its weights depend on."""
+    return [sources[role] for role in _LEARNT if role in sources]
 
 
 def told(init_from: str, sources: Mapping[str, Source]) -> str:

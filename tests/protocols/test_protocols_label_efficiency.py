@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.errors import ConfigError, DataError
-from medssl_jax.protocols import experiment, outcome, transfer
+from medssl_jax.protocols import experiment, initialisations, outcome, transfer
 from medssl_jax.protocols import label_efficiency as protocol
 
 CONFIG = Path(__file__).parents[2] / "configs/label_efficiency.py"
@@ -153,8 +153,13 @@ def test_a_finished_protocol_with_another_experiment_is_refused(label_efficiency
     assert "schedule.peak: 0.001 there, 0.5 now" in line
 
 
+def read(entries, own=None, against=None):
+    stated = {"initialisations": entries, "own": own or {}, "against": against or {}}
+    return initialisations.read(ConfigDict(stated))
+
+
 @pytest.mark.parametrize(
-    "initialisations, said",
+    "entries, said",
     [
         (("a=", "b="), "a and b are both ''"),
         (("a=run", "a="), "has 'a='"),
@@ -163,10 +168,40 @@ def test_a_finished_protocol_with_another_experiment_is_refused(label_efficiency
         ((), "is empty"),
     ],
 )
-def test_initialisations_that_cannot_be_told_apart_are_named(initialisations, said):
+def test_initialisations_that_cannot_be_told_apart_are_named(entries, said):
     with pytest.raises(ConfigError) as error:
-        protocol._starts(initialisations)
+        read(entries)
     assert "config.initialisations" in str(error.value) and said in str(error.value)
+
+
+VIT = {"model": {"name": "vit"}}
+
+
+def test_each_network_has_random_weights_of_its_own():
+    own = {"GMML": VIT, "random ViT": VIT}
+    found = read(
+        ("BYOL=a", "GMML=b", "random ViT=", "random="), own, {"GMML": "random ViT"}
+    )
+    assert [one.against for one in found.values()] == [
+        "random",
+        "random ViT",
+        "random",
+        "random",
+    ]
+    assert [bool(one.own) for one in found.values()] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("own", "against", "said"),
+    [
+        ({"b": VIT}, {}, "config.own speaks of 'b', which is none"),
+        ({}, {"b": "a"}, "config.against speaks of 'b', which is none"),
+        ({}, {"random": "a"}, "config.against.random is 'a', which is none of the"),
+    ],
+)
+def test_what_is_said_of_no_initialisation_is_named(own, against, said):
+    with pytest.raises(ConfigError, match=said):
+        read(("a=run", "random="), own, against)
 
 
 def test_an_encoder_that_cannot_be_used_stops_it_before_the_first_run(

@@ -10,7 +10,8 @@ from medssl_jax.errors import ConfigError, Diverged, UserError
 from medssl_jax.protocols import experiment
 from medssl_jax.protocols import study as protocol
 
-CONFIG = Path(__file__).parents[2] / "configs/gmml_study.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIG = CONFIGS / "gmml_study.py"
 FLAGS = {
     "experiment.data.count": 24,
     "experiment.data.size_voxels": (2, 16, 16),
@@ -44,6 +45,15 @@ def config():
     return experiment.load(str(CONFIG), "gmml_study:corruption")
 
 
+def question():
+    """Return a study of three pretrainings on phantoms, two networks."""
+    found = experiment.load(str(CONFIGS / "study.py"), "study:demo")
+    found.tasks = ("simclr", "rotation", "gmml")
+    found.data.count = 80
+    found.budget.updates = 12
+    return found
+
+
 class Trained:
     """In the place of training; of some names it diverges."""
 
@@ -67,11 +77,20 @@ def told(monkeypatch):
     found = {}
 
     def measure(config, workdir):
-        found["starts"] = config.initialisations
-        return {"tables": []}, []
+        found["judged"] = config
+        starts = [entry.partition("=")[0] for entry in config.initialisations]
+        curves = [{"name": n, "fractions": [1.0], "scores": [[0.8]]} for n in starts]
+        gain = {"value": 0.1, "low": 0.05, "high": 0.2}
+        values = {
+            f"AUC, {one} - {other}, 1": gain for one, other in config.against.items()
+        }
+        curves = {"metric": "AUC", "curves": curves}
+        results = {"tables": [], "headline": "", "values": values}
+        return results | {"label_curves": curves}, []
 
     def finish(config, workdir, results, facts, began):
         (found["table"],) = results["tables"]
+        found["headline"] = results["headline"]
 
     monkeypatch.setattr(protocol.label_efficiency, "measure", measure)
     monkeypatch.setattr(protocol.outcome, "finish", finish)
@@ -87,45 +106,155 @@ def run(monkeypatch, folder, found, diverging=()):
 
 
 def test_one_that_diverges_is_told_and_no_start(monkeypatch, tmp_path, told):
-    made = run(monkeypatch, tmp_path, config(), diverging=("ones",))
-    assert sorted(made) == ["noise", "none", "ones", "zeros"]
-    starts = [f"{n}={tmp_path}/pretraining/{n}" for n in ("noise", "none", "zeros")]
-    assert list(told["starts"]) == [*starts, "random="]
+    made = run(monkeypatch, tmp_path, question(), diverging=("simclr",))
+    assert made == ["simclr", "rotation", "gmml"]
+    starts = [f"{name}={tmp_path}/pretraining/{name}" for name in ("rotation", "gmml")]
+    random = ["random resnet=", "random vit="]
+    judged = told["judged"]
+    assert list(judged.initialisations) == [*starts, *random]
+    assert judged.against.rotation == "random resnet"
+    assert judged.against.gmml == "random vit"
+    assert judged.own["random vit"] == judged.own.gmml and "rotation" not in judged.own
     rows = {row[0]: row[1:] for row in told["table"]["rows"]}
-    assert rows["ones"] == [None, None, "diverged: not finite"]
-    updates, hours, embeddings = rows["zeros"]
-    assert (updates, hours) == ("1,024", "0.50") and "9.0 of 64" in embeddings
+    assert rows["simclr"][-1] == "diverged: not finite"
+    gain, ahead, behind, enough, updates, hours, embeddings = rows["rotation"]
+    assert (gain, ahead, behind) == ("+0.100 (+0.050 to +0.200) *", "100 %", "nowhere")
+    assert (enough, updates, hours) == ("100 %", "1,024", "0.50")
+    assert "9.0 of 64" in embeddings
+
+
+def test_a_budget_gives_each_as_many_updates_and_scales_what_is_in_epochs(
+    monkeypatch, tmp_path, told
+):
+    lengths = {}
+
+    def train(one, folder):
+        lengths[folder.name] = one
+        Trained(())(one, folder)
+
+    monkeypatch.setattr(experiment.train, "run", train)
+    found = question()  # 80 less two fifths are 48: 1.5 updates of 32 an epoch
+    found.pretraining.simclr.checkpoint.every_epochs = 3.0
+    protocol.run(found, tmp_path)
+    assert {one.train_epochs for one in lengths.values()} == {8.0}
+    assert lengths["simclr"].checkpoint.every_epochs == pytest.approx(3.0 * 8 / 30)
+    assert lengths["gmml"].schedule.warmup_epochs == pytest.approx(8 / 30)
+
+
+def test_a_budget_below_an_epoch_is_said_and_not_run(
+    monkeypatch, tmp_path, told, capsys
+):
+    found = question()
+    found.budget.updates = 2
+    found.pretraining.gmml.batch_size = found.pretraining.gmml.micro_batch_size = 16
+    made = run(monkeypatch, tmp_path, found)  # three updates an epoch
+    assert made == ["simclr", "rotation"]
+    assert "not run: gmml, 2 updates are less than an epoch" in capsys.readouterr().out
+    assert told["table"]["rows"][-1][-1].startswith("not run: 2 updates are less")
+    found.budget.updates = 1
+    with pytest.raises(ConfigError, match="budget is too little for any pretraining"):
+        run(monkeypatch, tmp_path / "none", found)
+
+
+def test_minutes_become_updates_by_the_pace_that_is_measured_once(
+    monkeypatch, tmp_path, told
+):
+    paces = iter([0.5])
+    monkeypatch.setattr(protocol.budget, "_measured", lambda *_: next(paces))
+    found = question()
+    found.tasks = ("simclr",)
+    found.budget.update(updates=0, minutes=0.1)
+    lengths = []
+    monkeypatch.setattr(
+        experiment.train,
+        "run",
+        lambda one, folder: (lengths.append(one), Trained(())(one, folder)),
+    )
+    for _ in range(2):
+        protocol.run(found, tmp_path)
+        (tmp_path / "pretraining/simclr/results.json").unlink()  # as if it was killed
+    assert [one.train_epochs for one in lengths] == [8.0, 8.0]  # 12 updates of .5 s
+
+
+def test_the_pace_of_a_real_step_is_above_0_and_leaves_no_run(tmp_path):
+    found = question()
+    found.data.shape = found.data.resize = (16, 16)
+    found.model.width = 4
+    one = experiment.placed(
+        found.pretraining.rotation, tmp_path / "at", within=tmp_path
+    )
+    (tmp_path / "at").mkdir()
+    assert 0 < protocol.budget._measured(one, tmp_path / "at/scratch") < 60
+
+
+def test_what_is_tested_must_not_be_pretrained_on(monkeypatch, tmp_path, told):
+    found = question()
+    found.pretraining.rotation.seed = 1  # another fifth
+    with pytest.raises(ConfigError) as error:
+        run(monkeypatch, tmp_path, found)
+    assert "12 test patients were in what config.pretraining.rotation" in str(
+        error.value
+    )
+    assert not told
+    run(monkeypatch, tmp_path / "apart", question())
+    assert told["headline"].strip() == (
+        "None of the 12 test patients was in any pretraining."
+    )
 
 
 def test_where_all_diverge_nothing_is_measured(monkeypatch, tmp_path, told):
+    found = question()
     with pytest.raises(UserError, match=r"every pretraining diverged; lower schedule"):
-        run(monkeypatch, tmp_path, config(), diverging=config().pretraining)
+        run(monkeypatch, tmp_path, found, diverging=found.tasks)
     assert not told
+
+
+def taken_for(name):
+    def change(of):
+        of.pretraining[name], of.tasks = of.pretraining.simclr, (name,)
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda of: of.update(tasks=()), "config.tasks is empty"),
+        (lambda of: of.update(tasks=("moco",)), "'moco', which is not in config.pre"),
+        (taken_for("random"), "random is that of random weights"),
+        (taken_for("a/b"), "another name, without '/'"),
         (
-            lambda of: [of.__delitem__(name) for name in list(of)],
-            "config.pretraining is empty",
+            lambda of: of.pretraining.simclr.update(command="grid"),
+            "pretraining.simclr is no training",
         ),
-        (lambda of: of.update(random=of.zeros), "random is that of random weights"),
-        (lambda of: of.update({"a/b": of.zeros}), "another name, without '/'"),
+        (lambda of: of.own.update(moco={}), "config.own.moco: no such pretraining"),
         (
-            lambda of: of.zeros.update(command="grid"),
-            "pretraining.zeros is no training",
+            lambda of: of.budget.update(updates=3, minutes=1.0),
+            "set one of them to 0",
         ),
+        (lambda of: of.budget.update(updates=-3), "config.budget.updates"),
     ],
 )
 def test_what_cannot_be_studied_is_refused_before_anything_is_trained(
     monkeypatch, tmp_path, told, change, said
 ):
-    found = config()
-    change(found.pretraining)
+    found = question()
+    change(found)
     with pytest.raises(ConfigError, match=said):
         run(monkeypatch, tmp_path, found)
     assert not told
+
+
+def test_data_test_and_network_of_a_study_are_stated_once():
+    found = experiment.load(str(CONFIGS / "study.py"), "study:segment:nifti").lock()
+    trained = [found.experiment, *found.pretraining.values()]
+    found.data.update(root="scans", spacing_mm=(3.0, 1.0, 1.0))
+    found.splits.test.fraction, found.model.width = 0.3, 4
+    assert {one.data.root for one in trained} == {"scans"}
+    assert {one.data.spacing_mm for one in trained} == {(3.0, 1.0, 1.0)}
+    assert {one.splits.test.fraction for one in trained} == {0.3}
+    widths = {one.model.width for one in trained if one.model.name == "unet"}
+    assert widths == {4}
 
 
 def test_what_all_have_alike_is_stated_once():
@@ -145,11 +274,10 @@ def test_what_all_have_alike_is_stated_once():
 def test_a_study_pretrains_and_fine_tunes_from_it_and_from_random(tmp_path):
     found = config()
     found.update(width=12, heads=3, repeats=1)
-    for name in ("noise", "none", "ones"):
-        del found.pretraining[name]
+    found.tasks = ("zeros",)
     of_each = {
         f"pretraining.{name}.{field}": value
-        for name in found.pretraining
+        for name in found.tasks
         for field, value in OF_PRETRAINING.items()
     }
     found = experiment.vary(found, FLAGS | of_each)
@@ -161,6 +289,6 @@ def test_a_study_pretrains_and_fine_tunes_from_it_and_from_random(tmp_path):
     tuned = json.loads((tmp_path / "runs/zeros/1/0/config.json").read_text())
     assert tuned["init_from"] == str(at) and tuned["model"]["of"]["width"] == 12
     results = json.loads((tmp_path / "results.json").read_text())
-    assert [row[0] for row in results["tables"][-1]["rows"]] == ["zeros"]
+    assert [row[0] for row in results["tables"][0]["rows"]] == ["zeros"]
     assert "AUC, zeros - random, 1" in results["values"]
     assert results["headline"].startswith("AUC of zeros - random: ")

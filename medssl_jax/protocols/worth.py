@@ -1,0 +1,117 @@
+"""What each pretraining of a study is worth: gains, labels that it saves, its cost."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medssl_jax import files
+from medssl_jax.evals import collapse
+from medssl_jax.evals.bootstrap import Interval
+from medssl_jax.protocols.compare import shown
+from medssl_jax.run.log import METRICS, read_metrics
+
+
+def table(
+    results: Mapping[str, Any],
+    against: Mapping[str, str],
+    folders: Mapping[str, Path],
+    found: Mapping[str, Mapping[str, Any]],
+    missing: Mapping[str, str],
+) -> dict[str, Any]:
+    """Lay out a row for each pretraining, those that were not measured among them.
+
+    Args:
+      results: of label efficiency, `values` and `label_curves`.
+      against: the random weights that each is measured by.
+      folders: of the pretrainings that were run, and what they `found`.
+      missing: by name, why others were not run.
+    """
+    metric = results["label_curves"]["metric"]
+    curves = {one["name"]: one for one in results["label_curves"]["curves"]}
+    fractions = next(iter(curves.values()))["fractions"]
+    ends = list(dict.fromkeys((fractions[0], fractions[-1])))
+    rows = []
+    for name, folder in folders.items():
+        cost = _cost(folder)
+        if name not in curves:  # its reason stands where its embeddings would
+            empty = [None] * (len(ends) + 3)
+            rows.append([name, *empty, *cost, f"diverged: {found[name]['diverged']}"])
+            continue
+        gains = {
+            fraction: Interval(
+                **results["values"][f"{metric}, {name} - {against[name]}, {fraction:g}"]
+            )
+            for fraction in fractions
+        }
+        rows.append(
+            [
+                name,
+                *(shown(gains[end]) for end in ends),
+                _where(gains, lambda gain: gain.low > 0),
+                _where(gains, lambda gain: gain.high < 0),
+                _saved(curves[name], curves[against[name]]),
+                *cost,
+                _told(found[name], folder),
+            ]
+        )
+    for name, reason in missing.items():
+        rows.append([name, *[None] * (len(ends) + 5), f"not run: {reason}"])
+    others = sorted(set(against.values()))
+    return {
+        "title": "Which pretraining helps",
+        "note": f"Differences of test {metric} to {' or '.join(others)}, with 95 % "
+        "intervals by bootstrap over test patients; * leaves out 0. Ahead and behind: the "
+        "shares of the labels at which it does so. Enough: the least of these shares "
+        "with which it is as good, in the mean over seeds, as random weights with all "
+        "the labels that were used. Hours of the last call of each run, its evaluation "
+        "included.",
+        "columns": [
+            "pretraining",
+            *(f"with {100 * end:g} %" for end in ends),
+            "ahead",
+            "behind",
+            "enough",
+            "updates",
+            "hours",
+            "embeddings",
+        ],
+        "rows": rows,
+    }
+
+
+def _cost(folder: Path) -> list[str | None]:
+    path = folder / "run.json"
+    if not path.exists():
+        return [None, None]
+    ran = files.read_json(path)
+    if "seconds" not in ran:  # it diverged
+        return [None, None]
+    return [f"{ran['durations']['updates']:,}", f"{ran['seconds'] / 3600:.2f}"]
+
+
+def _where(gains: Mapping[float, Interval], holds) -> str:
+    shares = [f"{100 * f:g} %" for f, gain in gains.items() if holds(gain)]
+    return ", ".join(shares) or "nowhere"
+
+
+def _saved(curve: Mapping[str, Any], random: Mapping[str, Any]) -> str:
+    """Return the least share of labels that makes up for all of random weights'."""
+    all_labels = np.mean(random["scores"][-1])
+    for fraction, scores in zip(curve["fractions"], curve["scores"], strict=True):
+        if np.mean(scores) >= all_labels:
+            return f"{100 * fraction:g} %"
+    return "none"
+
+
+def _told(results: Mapping[str, Any], folder: Path) -> str | None:
+    """Say how the embeddings are, and what the training itself said at its end."""
+    measured = results.get("collapse", {})
+    said = [collapse.verdict(**measured)] if "pretrained" in measured else []
+    path = folder / METRICS
+    lines: Sequence[Mapping[str, Any]] = read_metrics(path) if path.exists() else []
+    trained = [line for line in lines if "loss" in line]
+    if trained and (wrong := trained[-1].get("verdict")):
+        said.append(wrong)
+    return "; ".join(said) or None
