@@ -15,7 +15,9 @@ from medssl_jax.protocols.experiment import load
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {
-    str(path.relative_to(ROOT)): path.read_text("utf-8")
+    str(path.relative_to(ROOT)): re.sub(
+        r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL
+    )
     for path in PAGES
     if "_build" not in path.parts
 }
@@ -87,7 +89,7 @@ def test_a_command_with_something_that_there_is_not_is_noticed(given):
 
 @pytest.mark.parametrize("page", TEXTS)
 def test_configs_and_flags_in_a_pages_text_exist(page):
-    prose = re.sub(r"<!--.*?-->", "", TEXTS[page], flags=re.DOTALL)
+    prose = TEXTS[page]
     for block in fenced(prose):
         prose = prose.replace(block, "")
     for name, variant in re.findall(r"configs/(\w+)\.py(?::([\w:]+))?", prose):
