@@ -44,6 +44,7 @@ setup(
         "beam": ["apache-beam>=2.77"],
         "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
         "bench": ["monai>=1.5", "torch>=2.6"],
+        "docs": ["furo>=2025.7", "myst-nb>=1.3", "sphinx>=8.2"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],
     },

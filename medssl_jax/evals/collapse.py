@@ -30,15 +30,16 @@ _EPSILON = 1e-7  # RankMe's, for float32
 def spread(features: Float[np.ndarray, "n d"]) -> dict[str, float]:
     """Measure how far and in how many directions embeddings differ.
 
-    Returns a mapping:
-      std: mean over dimensions of the standard deviation of the L2-normalised
+    Returns:
+      A mapping, all NaN where a feature is not finite:
+
+      - std: mean over dimensions of the standard deviation of the L2-normalised
         embeddings, times sqrt(d); 0 when all are one, 1 when uniform on the sphere
-      mean_cosine: mean cosine similarity over pairs of different examples
-      rankme: effective rank of the embeddings as they are
-      rank: the same of the centred embeddings: RankMe's counts their common mean as a
-        direction, which in features after a ReLU outweighs all others
-      most: the largest `rank` that so many examples and features allow
-    All NaN where a feature is not finite.
+      - mean_cosine: mean cosine similarity over pairs of different examples
+      - rankme: effective rank of the embeddings as they are
+      - rank: the same of the centred embeddings: RankMe's counts their common mean as
+        a direction, which in features after a ReLU outweighs all others
+      - most: the largest `rank` that so many examples and features allow
 
     Raises:
       ValueError: if there are fewer than three embeddings.
