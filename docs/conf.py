@@ -1,12 +1,14 @@
 """How the documentation is built: sphinx-build -W -b html docs docs/_build/html."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from sphinx.util.typing import stringify_annotation
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # before the package is installed
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # before the package is installed
 
 from medssl_jax import ranges
 
@@ -46,9 +48,18 @@ html_css_files = ["pages.css"]
 
 
 def setup(app):
-    """Take docstrings for plain text; write shapes and ranges as people do."""
+    """Fetch the notebooks; take docstrings for plain text; write ranges as people do."""
+    app.connect("config-inited", _fetch_notebooks)
     app.connect("autodoc-process-docstring", _plain, priority=100)  # before napoleon
     app.connect("autodoc-process-signature", _short)
+
+
+def _fetch_notebooks(app, config):
+    """Copy them to where Sphinx looks, dates and all: what is unchanged is not read."""
+    folder = Path(app.srcdir) / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy2(path, folder)
 
 
 def _plain(app, what, name, obj, options, lines):

@@ -1,7 +1,6 @@
 """From flags to one call: python -m medssl_jax.main --config=configs/byol3d.py."""
 
 import gc
-import logging
 import os
 import sys
 import threading
@@ -11,10 +10,9 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from medssl_jax import files, resolve
+from medssl_jax import entry, files
 from medssl_jax.errors import ConfigError, Part, UserError
 from medssl_jax.run import gpu, memory
-from medssl_jax.run.alone import alone_in
 from medssl_jax.step.parallel import initialize_cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -29,8 +27,6 @@ _SHOWN = 4  # settings that a part needs, or configs that have it
 
 def main(_) -> None:
     """Run `medssl_jax.<config.command>.run(config, workdir)`."""
-    for chatty in ("absl", "jax", "asyncio"):  # Orbax logs what it raises anyway
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     threading.excepthook = _in_a_thread
     memory.keep_freed()
     gpu.channels_last()
@@ -55,14 +51,7 @@ def main(_) -> None:
 def _run() -> None:
     initialize_cluster()
     config = _CONFIG.value
-    run = resolve.command(config.command)
-    workdir = Path(_WORKDIR.value or f"runs/{config.name}")
-    with files.writing(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-    with alone_in(workdir):
-        if jax.process_index() == 0:
-            print(f"results: {workdir}", flush=True)
-        run(config, workdir)
+    entry.run_config(config, _WORKDIR.value or f"runs/{config.name}")
 
 
 def _text(error: Exception) -> str:
