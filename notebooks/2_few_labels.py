@@ -112,9 +112,10 @@ config.data.shape = config.data.resize = (64, 64)
 config.data.label_fraction = 0.5 if SMOKE else 0.1
 config.method.classes = 4  # the background included
 config.model = medssl_jax.load_encoder(ENCODER).spec["model"]
-config.train_epochs = TUNED
+config.train_epochs = 2 * TUNED
+config.schedule.peak = 3e-3
 config.log_every_steps = 4
-config.checkpoint.every_epochs = TUNED / 2
+config.checkpoint.every_epochs = TUNED
 
 SEGMENTED = {name: RUNS / f"segment-{name}" for name in ("pretrained", "random")}
 for name, folder in SEGMENTED.items():
@@ -122,8 +123,8 @@ for name, folder in SEGMENTED.items():
     medssl_jax.run_config(config, folder)
 
 # %% [markdown]
-# The worst, the middle and the best test case of each run: the image, what an expert drew
-# (here, what the phantom is made of), and what was found.
+# The worst, the middle and the best test case of each run, with its Dice: the image, its
+# true mask, and what was found.
 
 # %%
 figure, grid = plt.subplots(
@@ -206,7 +207,7 @@ value, low, high = (
 )
 right.errorbar(shares, value, [value - low, high - value], fmt="o", capsize=4)
 right.axhline(0, color="grey", linestyle=":")
-right.set(title=f"{metric}, pretrained - random", xlabel="% of the labels")
+_ = right.set(title=f"{metric}, pretrained - random", xlabel="% of the labels")
 
 # %% [markdown]
 # The same as a table, a row for each run, is in `label_efficiency.csv`; every run is a folder
