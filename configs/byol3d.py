@@ -83,7 +83,7 @@ def published(variant: str) -> ConfigDict:
     if variant in TESTS:
         config.splits = dict(test=dict(split=TESTS[variant]))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     return config
 

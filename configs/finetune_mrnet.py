@@ -77,7 +77,7 @@ def published(variant: str) -> ConfigDict:
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.splits = dict(validation=dict(fraction=0.1), test=dict(split="valid"))
-    config.evaluation = (ConfigDict(dict(name="classify")),)
+    config.evaluation = (ConfigDict(dict(name="classify", floor=True)),)
     return config
 
 

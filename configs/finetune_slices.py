@@ -58,7 +58,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     )
     config.optimizer.backbone_rate = 1.0
     config.evaluation = (
-        ConfigDict(dict(name="classify")),
+        ConfigDict(dict(name="classify", floor=True)),
         ConfigDict(dict(name="attention", block=of["depth"] - 2, examples=4)),
     )
     config.data = settings.training(

@@ -103,7 +103,7 @@ def published(variant: str) -> ConfigDict:
         config.data.cache = "cache"
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
         ConfigDict(dict(name="reconstruct", examples=6)),
     )
     return config

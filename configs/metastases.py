@@ -108,7 +108,7 @@ def classification(source: dict) -> ConfigDict:
         name="adam", b1=0.9, b2=0.999, clip_norm=1.0, backbone_rate=1.0
     )
     config.schedule.update(peak=3e-4, warmup_epochs=0.25)
-    config.evaluation = (ConfigDict(dict(name="classify", threshold=0.6)),)
+    config.evaluation = (ConfigDict(dict(name="classify", threshold=0.6, floor=True)),)
     config.views = dict(first=view(), eval=dict())
     return config
 

@@ -100,7 +100,7 @@ def shared(ndim: int) -> ConfigDict:
     config.schedule = dict(name="cosine", peak=1e-3, scaling="none", warmup_epochs=1.0)
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     return config
 

@@ -78,7 +78,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.data.known_labels = 1.0  # the share of the labels that method.beta weighs
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     volumes(config) if variant in ("ct3d", "nifti3d") else images(config)
     if several:

@@ -111,7 +111,7 @@ def check_settings(source):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_header_says_how_to_start_it_and_names_only_variants_that_there_are(name):
     found = module(name)
-    started = re.findall(r"--config=configs/(\w+)\.py(?::(\w+))?", found.__doc__)
+    started = re.findall(r"--config=configs/(\w+)\.py(?::([\w:]+))?", found.__doc__)
     assert name in {other for other, _ in started}
     for other, variant in started:
         known = getattr(module(other), "SOURCES", None)

@@ -81,5 +81,6 @@ def _probabilities(predictor, source, path, config) -> None:
         np.asarray(p),
         predictor.spec["label_names"],
         ordered=method_of(predictor.spec).ordered,
+        classes=predictor.spec.get("label_classes"),  # not in files of before
     )
     print(f"{len(source)} predictions: {path}")

@@ -120,6 +120,7 @@ def _go_on(this: Run) -> None:
             this.workdir,
             total_steps=this.task.durations.steps,
             start_step=first,
+            unit="volume" if len(this.config.data.shape) == 3 else "image",
             active=active,
         ) as logger,
         Interrupt() as interrupt,
@@ -220,6 +221,7 @@ def _finish(this: Run, state: TrainState, meter: Meter) -> None:
         else:
             spec["label_names"] = None
         spec["kind_names"] = train.kind_names
+        spec["label_classes"] = train.label_classes
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)

@@ -161,7 +161,7 @@ def _key(name, paths):
 
 
 def _by_row(root, names, table, only):
-    rows, _ = read_rows(table, only=only)
+    rows = read_rows(table, only=only).rows
     if any(row.mask is None for row in rows.values()):
         raise DataError(table, "has no column 'mask'; data.masks takes path,mask")
     files = {row.mask for row in rows.values()}

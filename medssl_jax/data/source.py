@@ -45,7 +45,8 @@ class Source(ABC):
         with other marks, such as CheXpert's "uncertain", resolves them by a policy
         that its settings state
 
-    `label_names` are the k findings' names; None where labels are classes or None. All
+    `label_names` are the k findings' names; None where labels are classes or None, of
+    which `label_classes` are the names, where they have some. All
     records have masks, or none has, as `has_masks` says; `class_names` are those of the values 0, 1, 2, ... or of the k
     regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
     that lies as the record's image lies, in the source's own format and geometry, and
@@ -58,6 +59,7 @@ class Source(ABC):
     labels: np.ndarray | None
     patients: Sequence[str] | None
     label_names: Sequence[str] | None
+    label_classes: Sequence[str] | None = None
     has_masks: bool = False
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
@@ -117,6 +119,7 @@ class Examples(Source):
     has_masks: bool = False
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
+    label_classes: Sequence[str] | None = None
 
     def __post_init__(self):
         if has_findings(self) and self.label_names is None:
@@ -179,6 +182,10 @@ class Wrapper(Source):
     @property
     def label_names(self) -> Sequence[str] | None:
         return self.columns.label_names
+
+    @property
+    def label_classes(self) -> Sequence[str] | None:
+        return self.columns.label_classes
 
     @property
     def has_masks(self) -> bool:

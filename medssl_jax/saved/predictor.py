@@ -35,7 +35,7 @@ class Predictor:
     probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
     their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an
     encoder, with `method` (the task, its classes), `evaluation` (how its run was
-    tested), `label_names` of findings and `kind_names` of boxes; and `members` of an
+    tested), `label_names` of findings, `label_classes` and `kind_names` of boxes; and `members` of an
     ensemble, whose leaves have one axis more, in front.
     """
 
@@ -130,7 +130,8 @@ def together(predictors: Mapping[str, Predictor]) -> Predictor:
         than the first, or is an ensemble itself.
     """
     (first_name, first), *_ = predictors.items()
-    alike = ("model", "view", "host", "method", "channels", "label_names", "kind_names")
+    alike = ("model", "view", "host", "method", "channels")
+    alike += ("label_names", "label_classes", "kind_names")
     for name, other in predictors.items():
         if "members" in other.spec:
             raise ConfigError(f"{name} is an ensemble: name the runs that it is of")

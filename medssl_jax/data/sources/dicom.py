@@ -36,6 +36,7 @@ def dicom(
     root: str,
     labels: str = "",
     unlisted: str = "raise",
+    classes: tuple[str, ...] = (),
     orientation: str = "SPL",
 ) -> Examples:
     """Read every series below `root` as one volume of slices along their normal.
@@ -48,6 +49,8 @@ def dicom(
     Args:
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of series without a row, "raise" or "drop".
+      classes: names of the labels' classes 0, 1, 2, ..., where the table has names;
+        (): sorted.
       orientation: where slices, rows and columns run to: "SPL" are axial slices
         upwards, rows to the back, columns to the left; "acquired" leaves slices as
         they were taken, in the order of their normal.
@@ -61,7 +64,12 @@ def dicom(
     check_orientation(orientation)
     read = _Read(root, _find_series(root), orientation)
     return examples(
-        list(read.series), read, read.stamp, labels=labels, unlisted=unlisted
+        list(read.series),
+        read,
+        read.stamp,
+        labels=labels,
+        unlisted=unlisted,
+        classes=classes,
     )
 
 

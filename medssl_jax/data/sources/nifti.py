@@ -27,6 +27,7 @@ def nifti(
     labels: str = "",
     unlisted: str = "raise",
     only: str = "",
+    classes: tuple[str, ...] = (),
     masks: str = "",
     channels: Count = 1,
     orientation: str = "SPL",
@@ -37,6 +38,8 @@ def nifti(
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of files without a row, "raise" or "drop".
       only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
+      classes: names of the labels' classes 0, 1, 2, ..., where the table has names;
+        (): sorted.
       masks: folder of masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`); empty: none.
       channels: in the fourth axis of every file; 1: there is none.
@@ -65,6 +68,7 @@ def nifti(
         labels=pairs.labels,
         unlisted=unlisted,
         only=only,
+        classes=classes,
     )
     return replace(source, write_mask=read.write_mask, has_masks=bool(masks))
 
