@@ -16,7 +16,7 @@ from medssl_jax.evals.metrics import auc, binary_scores, macro_auc, mean_auc, sc
 
 _SIDE = {2: 32, 3: 16}  # pixels at most, along each axis
 _COMPONENTS = 64
-_MOST = 2048  # training examples: more hardly move 64 components
+_MOST = 8192  # training examples: more take longer than they move
 TITLE = "Floor: principal components of pixels, logistic regression"
 
 Scores = Float[np.ndarray, "m"] | Float[np.ndarray, "m k"]
@@ -42,7 +42,7 @@ def floor(
     side, 16 of volumes. Of findings, each is learnt where it is known.
 
     Args:
-      train: of whose labelled examples up to 2048 are learnt from, evenly apart, each
+      train: of whose labelled examples up to 8192 are learnt from, evenly apart, each
         once.
       test: labelled examples.
     """
@@ -75,7 +75,7 @@ def table(
         value = interval(found.metric, labels, scores, **drawn).text()
         rows.append([name, value, above.text(signed=True)])
     note = (
-        "Learnt from the labels of training, at most 2,048 of them; the difference is "
+        "Learnt from the labels of training, at most 8,192 of them; the difference is "
         "paired. An encoder that is not above it is not worth sharing."
     )
     return what | {"note": note, "rows": rows}
