@@ -4,9 +4,9 @@ from numbers import Real
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
+from PIL import Image
 
 MOST = 64  # slices
-_SIDE = 256  # pixels
 
 
 def places(there: Bool[np.ndarray, "n"]) -> list[int]:
@@ -22,22 +22,30 @@ def places(there: Bool[np.ndarray, "n"]) -> list[int]:
 
 
 def shrunk(
-    images: Shaped[np.ndarray, "n rows columns *c"], *, mean: bool
+    images: Shaped[np.ndarray, "n rows columns *c"], side: int, *, mean: bool
 ) -> Shaped[np.ndarray, "n _ _ *c"]:
-    """Return slices with blocks of pixels as one, their mean or the one in the middle.
+    """Return slices of up to `side` pixels a side; what is smaller stays as it is.
 
-    Masks have no mean. Slices of up to 256 pixels a side stay as they are.
+    A pixel is the mean of those in its place, or of a mask, which has none, the nearest.
     """
-    n, rows, columns, *c = images.shape
-    by = -(-max(rows, columns) // _SIDE)
-    if by == 1:
+    n, *high_wide = images.shape[:3]
+    if max(high_wide) <= side:
         return images
-    rows, columns = max(rows // by, 1), max(columns // by, 1)
+    high, wide = (max(round(k * side / max(high_wide)), 1) for k in high_wide)
     if not mean:
-        return images[:, by // 2 :: by, by // 2 :: by][:, :rows, :columns]
-    cut = images[:, : rows * by, : columns * by].astype(np.float32)
-    blocks = cut.reshape(n, rows, by, columns, by, *c)
-    return blocks.mean(axis=(2, 4)).astype(images.dtype)
+        nearest = (
+            ((np.arange(new) + 0.5) * old / new).astype(int)
+            for new, old in zip((high, wide), high_wide, strict=True)
+        )
+        return images[np.ix_(range(n), *nearest)]
+    channels = np.moveaxis(images.astype(np.float32).reshape(n, *high_wide, -1), -1, 1)
+    small = [
+        Image.fromarray(plane).resize((wide, high), Image.Resampling.BOX)
+        for plane in channels.reshape(-1, *high_wide)
+    ]
+    small = np.stack(small).reshape(n, -1, high, wide)
+    small = np.moveaxis(small, 1, -1).reshape(n, high, wide, *images.shape[3:])
+    return small.astype(images.dtype)
 
 
 def to_bytes(image: Shaped[np.ndarray, "..."], low: Real, high: Real):

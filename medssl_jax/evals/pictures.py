@@ -11,6 +11,7 @@ from medssl_jax.evals import frames
 from medssl_jax.evals.whole import Segmented
 from medssl_jax.files import write_arrays
 
+_SIDE = 256  # pixels, of a volume's slices
 KINDS = ("worst", "middle", "best")
 
 
@@ -53,9 +54,13 @@ class Pictures:
         places = frames.places(_there(*arrays[1:]))
         image, truth, found = (np.asarray(array[places]) for array in arrays)
         *_, high, wide = record.get("spacing_mm", (1.0,) * ndim)
-        image = frames.grey_or_colour(frames.shrunk(image, mean=True))
-        masks = (frames.shrunk(mask, mean=False) for mask in (truth, found))
-        shown = _Shown(name, score, high / wide, places, image, *masks)
+        if ndim == 3:
+            image = frames.shrunk(image, _SIDE, mean=True)
+            truth, found = (
+                frames.shrunk(mask, _SIDE, mean=False) for mask in (truth, found)
+            )
+        image = frames.grey_or_colour(image)
+        shown = _Shown(name, score, high / wide, places, image, truth, found)
         fields = {k: np.asarray(v) for k, v in shown._asdict().items()}
         write_arrays(self._file(len(self._scores)), fields)
         self._scores.append(score)

@@ -54,7 +54,7 @@ def _stack(arrays: Mapping[str, np.ndarray], said: str) -> Stack:
             ]
         )
     places = stacks.named(arrays["image"].shape[1])
-    return stacks.stack(groups, name="Attention", places=places, caption=said)
+    return stacks.stack(groups, name="Cases and attention", places=places, caption=said)
 
 
 @figures.styled

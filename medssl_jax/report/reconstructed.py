@@ -38,7 +38,12 @@ def _stack(arrays, ranges) -> Stack:
         for i, volumes in enumerate(zip(*(arrays[n] for n in _PANELS), strict=True))
     ]
     places = stacks.named(arrays["image"].shape[1])
-    return stacks.stack(groups, name="Reconstructions", places=places, caption=_SAID)
+    return stacks.stack(
+        groups,
+        name="What was hidden, and what was made up",
+        places=places,
+        caption=_SAID,
+    )
 
 
 def _picture(arrays, ranges) -> Gallery:

@@ -14,8 +14,10 @@ from medssl_jax.evals import frames
 from medssl_jax.report.blocks import Panel, Sheet, Stack
 
 STILLS = 3  # of a volume on paper
+_FEW = 4  # volumes side by side
 _COARSE = 128  # pixels of a side: below, they are drawn as squares
-_QUALITY = 90  # of 100; what is laid over a scan loses nothing
+_SIDE = 160  # pixels, of volumes that stand small beside many others
+_QUALITY = 80  # of 100; what is laid over a scan loses nothing
 
 
 class Layered(NamedTuple):
@@ -44,7 +46,8 @@ def stack(
 
     `places` name the frames of the longest layer, and the others' at the same share of
     them. A layer that stands in several panels, the same array, is in the page once.
-    Without `stills` the frames at a quarter, the half and three quarters are on paper.
+    Without `stills` the frames at a quarter, the half and three quarters are on paper,
+    of many volumes side by side the middle one.
     """
     sheets: dict[int, Sheet] = {}
     panels = []
@@ -58,7 +61,8 @@ def stack(
             ratio = lowest.frame_wide / (lowest.frame_high * one.aspect)
             drawn = [list(sheets).index(id(layer)) for layer in one.layers]
             panels[-1].append(Panel(one.title, one.alt, drawn, ratio))
-    stills = stills or inner(len(places))
+    few = len(groups[0]) <= _FEW
+    stills = stills or inner(len(places), STILLS if few else 1)
     drawn = list(sheets.values())
     return Stack(name, drawn, panels, places, stills, caption, least_rem, key)
 
@@ -82,14 +86,14 @@ def kept(
     volume: Shaped[np.ndarray, "n _ _ c"], low: Real, high: Real
 ) -> UInt8[np.ndarray, "m _ _ ..."]:
     """Return a volume as a layer, `low` black: colours, or the first channel's greys."""
-    shown = frames.shrunk(volume[places(len(volume))], mean=True)
+    shown = frames.shrunk(volume[places(len(volume))], _SIDE, mean=True)
     shown = frames.to_bytes(shown, low, high)
     return shown if shown.shape[-1] == 3 else shown[..., 0]
 
 
 def kept_mask(mask: Shaped[np.ndarray, "n _ _ *k"]) -> Shaped[np.ndarray, "m _ _ *k"]:
     """Return of a mask what `kept` leaves of its volume."""
-    return frames.shrunk(mask[places(len(mask))], mean=False)
+    return frames.shrunk(mask[places(len(mask))], _SIDE, mean=False)
 
 
 def sheet(layer: UInt8[np.ndarray, "n high wide *c"]) -> Sheet:

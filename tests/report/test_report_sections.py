@@ -310,6 +310,7 @@ def test_reconstructions_of_volumes_are_scrolled_through(tmp_path):
     names = ["image", "hidden", "corrupted", "reconstruction", "completed"]
     assert [panel.title for panel in stack.groups[1]] == names
     assert stack.places[-1] == "slice 6 of 6" and len(stack.sheets) == 10
+    assert stack.stills == [2]  # of five side by side, one on paper
     sheet = stack.sheets[1]
     x, y = map(int, sheet.corners[3].split())
     white = _pixels(sheet)[..., 0] > 200

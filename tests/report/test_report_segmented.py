@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from medssl_jax.evals import frames
 from medssl_jax.evals.pictures import Pictures
 from medssl_jax.evals.whole import Segmented
 from medssl_jax.report import figures
@@ -157,10 +158,21 @@ def test_large_slices_are_kept_small_and_masks_stay_in_their_place(tmp_path):
     mask = (image[..., 0] > 0).astype(np.uint8)
     shown(tmp_path, [("a", 0.5, {"image": image, "mask": mask}, mask)])
     with np.load(tmp_path / "cases.npz") as arrays:
-        assert arrays["best/image"].shape == (2, 200, 100)
+        assert arrays["best/image"].shape == (2, 256, 128)
         assert arrays["best/image"].dtype == arrays["best/truth"].dtype == np.uint8
         np.testing.assert_array_equal(arrays["best/image"] > 127, arrays["best/truth"])
-        assert arrays["best/found"].sum() == 2 * 100 * 50
+        assert arrays["best/found"].sum() == 2 * 128 * 64
+
+
+def test_a_smaller_pixel_is_the_mean_of_those_in_its_place():
+    image = np.random.default_rng(0).random((2, 12, 18, 2), np.float32)
+    expected = image.reshape(2, 4, 3, 6, 3, 2).mean(axis=(2, 4))
+    found = frames.shrunk(image, 6, mean=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(
+        frames.shrunk(image, 6, mean=False), image[:, 1::3, 1::3]
+    )
+    assert frames.shrunk(image, 18, mean=True) is image
 
 
 def test_the_worst_the_middle_and_the_best_are_shown_and_none_twice(tmp_path):
