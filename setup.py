@@ -43,7 +43,7 @@ setup(
         "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
         "beam": ["apache-beam>=2.77"],
         "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
-        "bench": ["monai>=1.5", "torch>=2.6"],
+        "bench": ["monai>=1.5", "timm>=1.0", "torch>=2.6", "torchvision>=0.21"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],
     },
