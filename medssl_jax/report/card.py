@@ -136,9 +136,13 @@ def _data(facts: Json | None) -> list[tuple[str, Any, Any, str]]:
     """Return role, examples, patients and labels of each part of the data."""
     of_roles = (facts or {}).get("data", {})
     return [
-        (role, found["count"], found["patients"], _plain(found["label_counts"] or {}))
+        (role, found["count"], found["patients"], _counts(found["label_counts"] or {}))
         for role, found in of_roles.items()
     ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{label}: {count:,}" for label, count in counts.items())
 
 
 def _recipe(model: Model, run: Run) -> list[tuple[str, Any]]:

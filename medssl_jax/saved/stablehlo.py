@@ -35,7 +35,7 @@ def write(folder: Path, model: Encoder | Predictor) -> None:
     Any b; *s and c are those of its training. Every way that `PLATFORMS` convolve is in
     it, and the one that fits is taken when it is compiled. It is read by
 
-        jax.export.deserialize(path.read_bytes()).call(images)
+        jax.jit(jax.export.deserialize(path.read_bytes()).call)(images)
 
     which parses a program for XLA, and unpickles nothing.
 

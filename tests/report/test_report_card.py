@@ -19,7 +19,7 @@ SPEC = {
 FILES = {"weights.safetensors": "the weights"}
 CONFIG = {
     "name": "jane",
-    "init_from": "/home/jane/first",
+    "init_from": "runs/jane/first",
     "seed": 3,
     "optimizer": {"name": "lars", "decay": {"start": 0.1, "end": 0.2}},
     "schedule": {"name": "cosine", "peak": 0.1},
@@ -98,7 +98,7 @@ def test_the_hub_is_told_what_a_predictor_predicts(folder, returns, task):
 def test_it_tells_data_recipe_figures_and_limits(folder):
     text = text_of(folder)
     for row in (
-        r"| train | 1,234 | 56 | a\|b 7, none 2 |",
+        r"| train | 1,234 | 56 | a\|b: 7, none: 2 |",
         "| test | 9 | – |  |",
         "| task | simclr (temperature 0.5) |",
         "| optimizer | lars (decay (start 0.1, end 0.2)) |",
