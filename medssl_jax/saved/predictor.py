@@ -57,6 +57,11 @@ class Predictor:
         return fit.host_of(self.spec)
 
     @property
+    def parameters(self) -> int:
+        """How many numbers were trained, those of all members."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    @property
     def voxels(self) -> Voxels:
         """What it tells the voxels of an image apart into; zeros if it does not."""
         return method_of(self.spec).voxels
