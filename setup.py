@@ -2,6 +2,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+_ITK = ["SimpleITK>=2.4"]
+_DICOM = [
+    "highdicom>=0.24",
+    "pylibjpeg>=2.0",
+    "pylibjpeg-openjpeg>=2.3",
+    "python-gdcm>=3.0.24",
+]
+
 setup(
     name="medssl_jax",
     version="0.1.0",
@@ -40,9 +48,17 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
+        "test": [
+            "beartype>=0.20",
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.14",
+            *_ITK,
+            *_DICOM,
+        ],
         "beam": ["apache-beam>=2.77"],
-        "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
+        "dicom": _DICOM,
+        "itk": _ITK,
         "bench": ["monai>=1.5", "torch>=2.6"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],

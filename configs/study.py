@@ -16,7 +16,7 @@ size        is a study of each, against random weights of its own size: ViT-T by
             --config.width=192 --config.heads=3, ViT-S 384 and 6, ViT-B 768 and 12, and
             --config.experiment.method.hidden_sizes="(192,)" as the width.
 
-After a colon comes what it learns from, as in the two configs: demo, on phantoms, mrnet, nifti, dicom, images, npz, medmnist, shards (of images). A field of
+After a colon comes what it learns from, as in the two configs: demo, on phantoms, mrnet, nifti, itk, dicom, images, npz, medmnist, shards (of images). A field of
 one variant is --config.pretraining.zeros.train_epochs=..., those of the fine-tuning are
 --config.experiment's. Kill it, start it again: it goes on.
 
@@ -34,7 +34,7 @@ from medssl_jax.protocols.experiment import load
 
 FILLS = ("none", "zeros", "ones", "noise")
 TENTHS = (1, 3, 10)
-OF_VOLUMES = ("demo", "mrnet", "nifti", "dicom")
+OF_VOLUMES = ("demo", "mrnet", "nifti", "itk", "dicom")
 OF_IMAGES = ("images", "npz", "medmnist", "shards")
 SOURCES = [
     f"{question}{source and f':{source}'}"
