@@ -13,11 +13,14 @@ import numpy as np
 import pydicom
 from absl import logging
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
 from tqdm import tqdm
 
 from medssl_jax.data import tree
 from medssl_jax.data.decoding import decoding
-from medssl_jax.data.dicom_slice import Slice, check_deflated, read_slice
+from medssl_jax.data.dicom_frames import read_slices
+from medssl_jax.data.dicom_pixels import check_deflated
+from medssl_jax.data.dicom_slice import Slice
 from medssl_jax.data.host import check
 from medssl_jax.data.orient import check_orientation, orient
 from medssl_jax.data.source import Examples, Record
@@ -28,7 +31,9 @@ from medssl_jax.errors import DataError
 _UNEVEN = 0.2
 _SAME_MM = 1e-3
 _SAME_DIRECTION = 1e-3
-_TAGS = ["Rows", "SeriesInstanceUID"]
+# raw data, registrations, segmentations: pydicom does not know the latest by name
+_DERIVED = "1.2.840.10008.5.1.4.1.1.66"
+_TAGS = ["NumberOfFrames", "Rows", "SOPClassUID", "SeriesInstanceUID"]
 
 
 def dicom(
@@ -41,9 +46,9 @@ def dicom(
     """Read every series below `root` as one volume of slices along their normal.
 
     A series is what shares a SeriesInstanceUID; an example is named by the folder that
-    holds its files, `#1`, `#2`, ... appended where that folder has several. Who the
-    patient is says only the table: without it, two series of one patient may fall into
-    two splits.
+    holds its files, `#1`, `#2`, ... appended where that folder has several. An enhanced
+    multi-frame file is a volume of its own, named by its path. Who the patient is says
+    only the table: without it, two series of one patient may fall into two splits.
 
     Args:
       labels: CSV `path,label,patient`, or empty (`table.examples`).
@@ -73,7 +78,7 @@ class _Read:
 
     def __call__(self, name: str) -> Record:
         folder = str(Path(self.root) / name)
-        slices = [read_slice(path) for path in self._paths(name)]
+        slices = [s for path in self._paths(name) for s in read_slices(path)]
         volume, affine, spacing_mm = _stack(slices, folder)
         volume, spacing_mm = orient(volume, affine, spacing_mm, self.orientation)
         record = {"image": volume[..., np.newaxis], "spacing_mm": spacing_mm}
@@ -89,43 +94,56 @@ class _Read:
 def _find_series(root):
     """Return the files of each series, by name."""
     by_uid = defaultdict(list)
-    damaged = []
+    alone = []
     ignored = 0
     files = tree.files(root, ("",), holds="DICOM file")
     for file in tqdm(files, desc="DICOM headers", disable=None):
         kind, uid = _sort(Path(root) / file)
         if kind == "slice":
             by_uid[uid].append(file)
-        elif kind == "damaged":
-            damaged.append(file)
+        elif kind == "alone":
+            alone.append(file)
         else:
             ignored += 1
-    if not by_uid and not damaged:
+    if not by_uid and not alone:
         raise DataError(root, f"none of its {ignored} files is a DICOM image")
     if ignored:
         logging.info("%s: %d files are no DICOM images; ignored", root, ignored)
-    # a damaged file is an example of its own: reading it says what is wrong
-    return _named(sorted(map(tuple, by_uid.values()))) | {f: (f,) for f in damaged}
+    return _named(sorted(map(tuple, by_uid.values()))) | {f: (f,) for f in alone}
 
 
 def _sort(path):
-    """Return "slice" with the series it belongs to, or "damaged", or "other"."""
+    """Return "slice" with the series it belongs to, or "alone", or "other".
+
+    A damaged file is an example of its own: reading it says what is wrong.
+    """
     try:
         with decoding(path, "DICOM file"):
             check_deflated(path)
             header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
+            # as stored: parsing could warn, and quote it
             uid = header.get_item("SeriesInstanceUID")
-            if "MediaStorageSOPClassUID" in header.file_meta:
-                storage = header.file_meta.MediaStorageSOPClassUID
-                if storage.name != storage and "Image Storage" not in storage.name:
-                    return "other", None  # a report, a plan, a segmentation, an index
+            frames = header.get_item("NumberOfFrames")
+            several = frames is not None and int(frames.value or 1) > 1
+            if not _is_image(header):
+                return "other", None
     except DataError as error:
         none = isinstance(error.__cause__, InvalidDicomError)
         named_so = path.suffix.lower() == ".dcm"
-        return ("other" if none and not named_so else "damaged"), None
-    if uid is None or "Rows" not in header:
-        return "damaged", None
-    return "slice", uid.value  # as stored: parsing could warn, and quote it
+        return ("other" if none and not named_so else "alone"), None
+    if uid is None or "Rows" not in header or several:
+        return "alone", None
+    return "slice", uid.value
+
+
+def _is_image(header):
+    """Tell images from a report, a plan, a segmentation, an index; by what is known."""
+    storage = header.file_meta.get("MediaStorageSOPClassUID")
+    if storage is None and (item := header.get_item("SOPClassUID")) is not None:
+        storage = UID(item.value.decode(errors="replace").strip("\0 "))
+    if not storage or storage.startswith(_DERIVED):
+        return not storage
+    return storage.name == storage or "Image Storage" in storage.name
 
 
 def _named(series):
