@@ -39,6 +39,7 @@ def header(series="1"):
     data.SeriesDescription = data.StudyDescription = "knee of Jane"
     data.SeriesInstanceUID = f"1.2.3.9.{series}"
     data.StudyInstanceUID = "1.2.3.9"
+    data.FrameOfReferenceUID = "1.2.3.9.0"
     return data
 
 

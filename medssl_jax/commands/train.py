@@ -204,6 +204,7 @@ def _finish(this: _Run, state: TrainState, meter: Meter) -> None:
         else:
             spec["label_names"] = None
         spec["kind_names"] = train.kind_names
+        spec["class_names"] = train.class_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)

@@ -43,7 +43,6 @@ def converted(folder, path, kind):
     """Write a folder's series as highdicom does, a legacy converted file."""
     series = [pydicom.dcmread(file) for file in sorted(folder.iterdir())]
     for data in series:
-        data.setdefault("FrameOfReferenceUID", "1.2.3.9.0")
         for field in (
             *("PatientSex", "AccessionNumber", "StudyID", "StudyTime"),
             *("ReferringPhysicianName", "Modality", "Manufacturer"),

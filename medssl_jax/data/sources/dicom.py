@@ -6,7 +6,8 @@ and descriptions are never parsed; an error tells files apart by their paths.
 
 import posixpath
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,15 @@ from medssl_jax.data import tree
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_frames import read_slices
 from medssl_jax.data.dicom_pixels import check_deflated
-from medssl_jax.data.dicom_slice import Slice
+from medssl_jax.data.dicom_seg import NOTE, save_seg
+from medssl_jax.data.dicom_stack import stack
 from medssl_jax.data.host import check
-from medssl_jax.data.orient import check_orientation, orient
+from medssl_jax.data.orient import check_orientation, orient, restore
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
 from medssl_jax.errors import DataError
 
-# of the median distance; a missing slice is 1, positions rounded to .1 mm stay below
-_UNEVEN = 0.2
-_SAME_MM = 1e-3
-_SAME_DIRECTION = 1e-3
+_SUFFIX, _ROOT = ".dcm", "_root"
 # raw data, registrations, segmentations: pydicom does not know the latest by name
 _DERIVED = "1.2.840.10008.5.1.4.1.1.66"
 _TAGS = ["NumberOfFrames", "Rows", "SOPClassUID", "SeriesInstanceUID"]
@@ -65,9 +64,10 @@ def dicom(
     """
     check_orientation(orientation)
     read = _Read(root, _find_series(root), orientation)
-    return examples(
+    source = examples(
         list(read.series), read, read.stamp, labels=labels, unlisted=unlisted
     )
+    return replace(source, write_mask=read.write_mask, mask_note=NOTE)
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,48 @@ class _Read:
 
     def __call__(self, name: str) -> Record:
         folder = str(Path(self.root) / name)
-        slices = [s for path in self._paths(name) for s in read_slices(path)]
-        volume, affine, spacing_mm = _stack(slices, folder)
-        volume, spacing_mm = orient(volume, affine, spacing_mm, self.orientation)
-        record = {"image": volume[..., np.newaxis], "spacing_mm": spacing_mm}
+        stacked = stack(self._slices(name), folder)
+        image, spacing_mm = orient(
+            stacked.volume, stacked.affine, stacked.spacing_mm, self.orientation
+        )
+        record = {"image": image[..., np.newaxis], "spacing_mm": spacing_mm}
         return check(record, folder)
 
     def stamp(self, name: str) -> str:
         return f"dicom {self.orientation} {tree.stamp(*self._paths(name))}"
+
+    def write_mask(
+        self, name: str, mask: np.ndarray, folder: Path, names: Sequence[str] = ()
+    ) -> Path:
+        """Write a mask that lies as the record's image does as DICOM SEG of its series.
+
+        The file is folder/NAME.dcm. mask: (*s,) classes, or (*s, k) regions; names: of
+        the segments, as `dicom_seg.save_seg` takes them, which says what is copied.
+
+        Raises:
+          ConfigError, DataError: as `save_seg`.
+        """
+        source = Path(self.root) / name
+        stacked = stack(self._slices(name), str(source))
+        in_stack = restore(mask, stacked.affine, self.orientation)
+        in_files = np.empty_like(in_stack)
+        in_files[stacked.order] = in_stack
+        # the root's own series has no other name
+        path = Path(folder) / f"{_ROOT if name[0] == '.' else ''}{name.lstrip('.')}"
+        if path.suffix.lower() != _SUFFIX:
+            path = path.with_name(f"{path.name}{_SUFFIX}")
+        save_seg(
+            in_files,
+            self._paths(name),
+            path,
+            names,
+            between_mm=stacked.spacing_mm[0],
+            about=str(source),
+        )
+        return path
+
+    def _slices(self, name):
+        return [s for path in self._paths(name) for s in read_slices(path)]
 
     def _paths(self, name):
         return [Path(self.root) / file for file in self.series[name]]
@@ -159,74 +193,3 @@ def _named(series):
         for i, folder in enumerate(folders)
     ]
     return dict(zip(names, series, strict=True))
-
-
-def _stack(slices: list[Slice], folder: str):
-    """Sort slices along their normal.
-
-    Returns:
-      (slices, rows, columns); its affine, voxel index to mm towards right, anterior,
-      superior; its spacing in mm.
-
-    Raises:
-      DataError: naming the folder.
-    """
-    first = slices[0]
-    _refuse_mixture(slices, folder)
-    normal = np.cross(first.directions[1], first.directions[0])
-    heights = np.array([s.position @ normal for s in slices])
-    order = np.argsort(heights)
-    between = _slice_distance(heights[order], folder)
-    _refuse_shifted(slices, heights, normal, folder)
-    volume = np.stack([slices[i].pixels for i in order])
-    spacing_mm = (between, *first.spacing_mm)
-    axes = np.stack([normal, *first.directions])
-    affine = np.eye(4)
-    affine[:3, :3] = (axes * np.array(spacing_mm)[:, np.newaxis]).T
-    affine[:3, 3] = slices[order[0]].position
-    return volume, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, spacing_mm
-
-
-def _refuse_mixture(slices, folder):
-    sizes = sorted({s.pixels.shape for s in slices})
-    if len(sizes) > 1:
-        text = ", ".join(f"{rows} x {columns}" for rows, columns in sizes)
-        raise DataError(folder, f"its slices have mixed sizes: {text}")
-    if np.ptp([s.directions for s in slices], axis=0).max() > _SAME_DIRECTION:
-        text = "its slices lie in different planes"
-        raise DataError(folder, f"{text}: a localizer is no volume; leave it out")
-    if np.ptp([s.spacing_mm for s in slices], axis=0).max() > _SAME_MM:
-        raise DataError(folder, "its slices have mixed pixel spacings")
-
-
-def _refuse_shifted(slices, heights, normal, folder):
-    """Refuse a slice beside the line of the others, which a tilted gantry may slant."""
-    positions = np.array([s.position for s in slices])
-    across = positions - np.outer(heights, normal)
-    steps = np.diff(across[np.argsort(heights)], axis=0)
-    off = np.abs(steps - np.median(steps, axis=0)).max(axis=1)
-    if (beside := off > max(slices[0].spacing_mm)).any():
-        i = int(np.flatnonzero(beside)[0])
-        text = f"slice {i + 2} of {len(slices)} lies {off[i]:.1f} mm beside the others"
-        raise DataError(folder, f"{text}; find out which is wrong")
-
-
-def _slice_distance(heights, folder):
-    if len(heights) < 2:
-        raise DataError(folder, "has one slice only: no volume, its spacing unknown")
-    distances = np.diff(heights)
-    usual = float(np.median(distances))
-    if distances.min() < _SAME_MM:
-        count = np.count_nonzero(distances < _SAME_MM)
-        text = f"{count} of its slices lie where another one does"
-        raise DataError(folder, f"{text}: several volumes or copies in one series")
-    uneven = np.flatnonzero(np.abs(distances - usual) > _UNEVEN * usual)
-    if uneven.size:
-        i = int(uneven[0])
-        raise DataError(
-            folder,
-            f"has a gap: slices {i + 1} and {i + 2} of {len(heights)} are "
-            f"{distances[i]:.2f} mm apart, others {usual:.2f} mm; {uneven.size} such "
-            "place(s): find the missing slices",
-        )
-    return float(np.mean(distances))
