@@ -7,7 +7,6 @@ its SEG, and into no log, report or error.
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +22,8 @@ from pydicom.valuerep import DSfloat
 from medssl_jax import files
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_pixels import check_present
-from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.data.extras import require
+from medssl_jax.errors import DataError
 
 NOTE = (
     "they are DICOM SEG, each with the patient and study of its series copied from "
@@ -98,7 +98,7 @@ def save_seg(
       ConfigError: if highdicom is not installed.
       DataError: if the series lacks what a SEG refers to it by.
     """
-    check_installed()
+    require("highdicom", "dicom", "masks of DICOM series are written as DICOM SEG")
     import highdicom  # not everybody has it
 
     headers = [_header(path) for path in sources]
@@ -136,19 +136,6 @@ def save_seg(
         files.write_whole(path, segmentation.save_as)
 
 
-def check_installed() -> None:
-    """Refuse to go on without highdicom.
-
-    Raises:
-      ConfigError: naming what to install.
-    """
-    if importlib.util.find_spec("highdicom") is None:
-        raise ConfigError(
-            "masks of DICOM series are written as DICOM SEG, which takes highdicom; "
-            "pip install -e '.[dicom]'"
-        )
-
-
 @contextlib.contextmanager
 def _silent(library: str) -> Iterator[None]:
     """Keep a library's log, which quotes headers, to itself."""
@@ -183,8 +170,6 @@ def _parted(headers: Sequence[Dataset], between_mm: float) -> dict[str, str]:
             owner[field] = "" if value is None else str(value)
     for header in headers:
         for field in _OWNER:
-            if field in header:
-                del header[field]
             if field not in _OPTIONAL:
                 setattr(header, field, "")
         for field in _SAME:

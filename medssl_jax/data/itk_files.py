@@ -4,7 +4,6 @@ Of a header only what places voxels is kept. What ITK says of a damaged file may
 its text, and is not repeated.
 """
 
-import importlib.util
 import math
 import re
 from pathlib import Path
@@ -20,7 +19,7 @@ from medssl_jax.data.volume import (
     check_spacing,
     native,
 )
-from medssl_jax.errors import ConfigError, DataError
+from medssl_jax.errors import DataError
 
 _READERS = {
     ".mha": "MetaImageIO",
@@ -36,19 +35,6 @@ _LONGEST_HEADER = 2**16
 _NOT_ONE = re.compile("(?i)LOCAL$|LIST|.*%|.* ")  # but a file for each slice
 _TO_RAS = np.array([-1.0, -1.0, 1.0])  # ITK's patients are measured to L, P, S
 _ONE = 1e-2  # of a direction's length
-
-
-def check_installed() -> None:
-    """Refuse to go on without SimpleITK.
-
-    Raises:
-      ConfigError: naming what to install.
-    """
-    if importlib.util.find_spec("SimpleITK") is None:
-        raise ConfigError(
-            "the source 'itk' takes SimpleITK, which is not installed; "
-            "pip install -e '.[itk]'"
-        )
 
 
 def load(path: Path, channels: int) -> Volume:

@@ -1,7 +1,9 @@
 """Volumes from DICOM series, wherever their files lie below a folder.
 
 Of a header only what places and scales the pixels is read. Names, dates, identifiers
-and descriptions are never parsed; an error tells files apart by their paths.
+and descriptions are never parsed, but where `write_mask` copies those of the patient
+and the study to a series' own DICOM SEG (`dicom_seg`); an error tells files apart by
+their paths.
 """
 
 import posixpath

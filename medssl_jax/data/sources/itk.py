@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medssl_jax.data import itk_files, pair_files
+from medssl_jax.data.extras import require
 from medssl_jax.data.source import Examples
 from medssl_jax.data.volume import Volume
 from medssl_jax.data.volume_files import Format, volumes
@@ -35,7 +36,7 @@ def itk(
       ConfigError: as `nifti`; if SimpleITK is not installed.
       DataError: as `nifti`; on reading, if a header's data file is missing.
     """
-    itk_files.check_installed()
+    require("SimpleITK", "itk", "the source 'itk' reads MetaImage and NRRD")
     return volumes(
         _FORMAT,
         root=root,
