@@ -65,6 +65,7 @@ _PLACED = (
     *("LossyImageCompressionMethod", _SHARED, _PER_FRAME),
 )
 _SERIES_NUMBER = 9000  # behind those of a scanner
+_UTF_8 = "ISO_IR 192"  # whatever characters the series has
 _LONGEST_LABEL = 64  # characters, which some take for bytes
 # Okabe and Ito's colours, as `report.figures` has them, in CIELab
 _COLOURS = (
@@ -129,8 +130,8 @@ def save_seg(
             device_serial_number="1",
             content_label="SEGMENTATION",
             content_description="By a program for research, no medical device",
-            specific_character_set="ISO_IR 192",
         )
+        segmentation.SpecificCharacterSet = _UTF_8  # which highdicom 0.28 alone has
         for field, value in owner.items():
             segmentation.add_new(field, _OWNER[field], value)
         files.write_whole(path, segmentation.save_as)
@@ -169,6 +170,7 @@ def _parted(headers: Sequence[Dataset], between_mm: float) -> dict[str, str]:
             value = first.get(field)
             owner[field] = "" if value is None else str(value)
     for header in headers:
+        header.SpecificCharacterSet = _UTF_8
         for field in _OWNER:
             if field not in _OPTIONAL:
                 setattr(header, field, "")
@@ -194,7 +196,7 @@ def _segment(i: int, names: Sequence[str], regions: bool):
 
     kind = f"region {i}" if regions else f"class {i + 1}"
     label = names[i] if i < len(names) else kind
-    return SegmentDescription(
+    segment = SegmentDescription(
         segment_number=i + 1,
         segment_label=label.encode()[:_LONGEST_LABEL].decode(errors="ignore"),
         # which tissue the standard cannot know from a name
@@ -206,5 +208,7 @@ def _segment(i: int, names: Sequence[str], regions: bool):
             version=importlib.metadata.version("medssl_jax"),
             family=codes.DCM.ArtificialIntelligence,
         ),
-        display_color=CIELabColor(*_COLOURS[i % len(_COLOURS)]),
     )
+    colour = CIELabColor(*_COLOURS[i % len(_COLOURS)])
+    segment.RecommendedDisplayCIELabValue = list(colour.value)
+    return segment
