@@ -2,6 +2,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+_ITK = ["SimpleITK>=2.4"]
+_DICOM = [
+    "highdicom>=0.24",
+    "pylibjpeg>=2.0",
+    "pylibjpeg-openjpeg>=2.3",
+    "python-gdcm>=3.0.24",
+]
+
 setup(
     name="medssl_jax",
     version="0.1.0",
@@ -41,9 +49,17 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["beartype>=0.20", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.14"],
+        "test": [
+            "beartype>=0.20",
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.14",
+            *_ITK,
+            *_DICOM,
+        ],
         "beam": ["apache-beam>=2.77"],
-        "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
+        "dicom": _DICOM,
+        "itk": _ITK,
         "bench": ["monai>=1.5", "timm>=1.0", "torch>=2.6", "torchvision>=0.21"],
         "docs": ["furo>=2025.7", "myst-nb>=1.3", "sphinx>=8.2"],
         "gpu": ["jax[cuda12]>=0.9"],

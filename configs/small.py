@@ -8,7 +8,7 @@ python -m medssl_jax.main --config=configs/small.py:finetune:images \
 
 TASK:SOURCE. Without labels: simclr, byol, swav, gmml, rotation, jigsaw,
 relative_patch_location, exemplar, cpc. With labels: finetune; with masks: segment; with
-boxes: detect (of images). Sources: images and npz (2D); nifti, msd, dicom and npy (3D); demo and
+boxes: detect (of images). Sources: images and npz (2D); nifti, itk, msd, dicom and npy (3D); demo and
 demo_3d, phantom knees.
 
 Images are brought to 96 x 96, volumes to 48 voxels along their longest side, of which 40 are
@@ -39,6 +39,7 @@ IMAGES = {
 VOLUMES = {
     "nifti": dict(name="nifti"),
     "msd": dict(name="msd"),
+    "itk": dict(name="itk"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),
     "demo_3d": dict(

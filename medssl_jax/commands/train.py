@@ -222,6 +222,7 @@ def _finish(this: Run, state: TrainState, meter: Meter) -> None:
             spec["label_names"] = None
         spec["kind_names"] = train.kind_names
         spec["label_classes"] = train.label_classes
+        spec["class_names"] = train.class_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)

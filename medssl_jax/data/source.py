@@ -48,9 +48,11 @@ class Source(ABC):
     `label_names` are the k findings' names; None where labels are classes or None, of
     which `label_classes` are the names, where they have some. All
     records have masks, or none has, as `has_masks` says; `class_names` are those of the values 0, 1, 2, ... or of the k
-    regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
-    that lies as the record's image lies, in the source's own format and geometry, and
-    returns its path; of a wrapper, its `origin` does. So with boxes: all records have
+    regions, where they are known, and `write_mask(name, mask, folder, names)` writes a
+    mask that lies as the record's image lies, in the source's own format and geometry,
+    with the names of its structures where the format has a place for them, and returns
+    its path; of a wrapper, its `origin` does. `mask_note` is what to know about these
+    files. So with boxes: all records have
     some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds.
     Names and patients are those of one `scope`, a folder or file; whoever opens the
     source says which. Of a wrapper, its `origin` has it.
@@ -64,7 +66,8 @@ class Source(ABC):
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
-    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    write_mask: Callable[[str, np.ndarray, Path, Sequence[str]], Path] | None = None
+    mask_note: str = ""
     scope: str = ""
 
     @abstractmethod
@@ -114,7 +117,8 @@ class Examples(Source):
     patients: Sequence[str] | None = None
     stamp_of: Callable[[str], str] | None = None
     label_names: Sequence[str] | None = None
-    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    write_mask: Callable[[str, np.ndarray, Path, Sequence[str]], Path] | None = None
+    mask_note: str = ""
     class_names: Sequence[str] | None = None
     has_masks: bool = False
     has_boxes: bool = False

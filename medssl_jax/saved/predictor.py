@@ -35,8 +35,9 @@ class Predictor:
     probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
     their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an
     encoder, with `method` (the task, its classes), `evaluation` (how its run was
-    tested), `label_names` of findings, `label_classes` and `kind_names` of boxes; and `members` of an
-    ensemble, whose leaves have one axis more, in front.
+    tested), `label_names` of findings, `label_classes`, `kind_names` of boxes and
+    `class_names` of masks, where they are known; and `members` of an ensemble, whose
+    leaves have one axis more, in front.
     """
 
     def __init__(self, params: PyTree, aux: PyTree, spec: Mapping[str, Any]):

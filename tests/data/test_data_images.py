@@ -353,7 +353,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, name, rea
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"NumberOfFrames": 3}, "multi-frame.*nifti"),
+        ({"NumberOfFrames": 3}, "multi-frame file, of 3 frames.*dicom source"),
         ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
         ({"PixelData": None}, "has no PixelData: no image$"),

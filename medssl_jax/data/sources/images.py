@@ -1,6 +1,6 @@
 """2D images in a tree of PNG, JPEG and DICOM files, one example each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -148,7 +148,10 @@ class _Read:
         return f"images {read} {tree.stamp(*paths)}"
 
 
-def _write_mask(name: str, mask: np.ndarray, folder: Path) -> Path:
+def _write_mask(
+    name: str, mask: np.ndarray, folder: Path, names: Sequence[str] = ()
+) -> Path:
+    del names  # PNG has no place for them
     known = _suffix(name) in _PICTURES + _DICOM  # DICOM's others are numbers of a name
     path = Path(folder) / f"{name[: -len(_suffix(name))] if known else name}.png"
     save_png_mask(mask, path)
