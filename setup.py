@@ -2,7 +2,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
+_NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
+_ITK = ["SimpleITK>=2.4"]
+_DICOM = [
+    "highdicom>=0.24",
+    "pylibjpeg>=2.0",
+    "pylibjpeg-openjpeg>=2.3",
+    "python-gdcm>=3.0.24",
+]
 
 setup(
     name="medssl_jax",
@@ -18,6 +25,7 @@ setup(
         "absl-py>=2.1",
         "faster-coco-eval>=1.7",
         "filelock>=3.16",
+        "flatbuffers>=24.3",
         "flax>=0.12",
         "grain>=0.2.15",
         "jax>=0.9",
@@ -47,12 +55,15 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.14",
-            *NOTEBOOKS,
+            *_ITK,
+            *_DICOM,
+            *_NOTEBOOKS,
         ],
-        "notebooks": NOTEBOOKS,
+        "notebooks": _NOTEBOOKS,
         "beam": ["apache-beam>=2.77"],
-        "dicom": ["pylibjpeg>=2.0", "pylibjpeg-openjpeg>=2.3", "python-gdcm>=3.0.24"],
-        "bench": ["monai>=1.5", "torch>=2.6"],
+        "dicom": _DICOM,
+        "itk": _ITK,
+        "bench": ["monai>=1.5", "timm>=1.0", "torch>=2.6", "torchvision>=0.21"],
         "docs": ["furo>=2025.7", "myst-nb>=1.3", "sphinx>=8.2"],
         "gpu": ["jax[cuda12]>=0.9"],
         "tpu": ["jax[tpu]>=0.9"],

@@ -8,8 +8,8 @@ demo   phantom knees, five minutes on two CPU cores; ends with a table of AUCs.
 mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS .2,
        cosine, 200 epochs). Not yet run: MRNet is not to be had here. Four clips on a
        TPU v5e take 5.0 of its 16 GiB (compiled for it by benchmarks/aot.py).
-nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
-       one's own volumes at 32 x 64 x 64 (medmnist: 28^3); set data.shape and
+nifti, itk (MetaImage, NRRD, Analyze), dicom, npy, medmnist, shards (of
+       configs/prepare.py)  one's own volumes at 32 x 64 x 64 (medmnist: 28^3); set data.shape and
        data.spacing_mm to the anatomy, data.window=hu and data.window_hu for CT.
 The encoder half of a U-Net, for segmentation: configs/pretrain_unet.py.
 
@@ -24,6 +24,7 @@ SOURCES = {
     "demo": dict(name="phantom", count=1024, seed=0, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),
     "medmnist": dict(name="medmnist", split="train"),
@@ -83,7 +84,7 @@ def published(variant: str) -> ConfigDict:
     if variant in TESTS:
         config.splits = dict(test=dict(split=TESTS[variant]))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     return config
 

@@ -113,7 +113,7 @@ def published(variant: str) -> ConfigDict:
         validation=dict(fraction=0.1, only=""),
         test=dict(fraction=0.2, only=""),
     )
-    config.evaluation = (ConfigDict(dict(name="classify")),)
+    config.evaluation = (ConfigDict(dict(name="classify", floor=True)),)
     return config
 
 

@@ -10,8 +10,8 @@ mrnet  BYOLMed3D's downstream task: ACL tear, 16 random frames at 224 x 224, Ada
        the lowest validation loss selected; test = the official validation exams.
        Published: accuracy .758, AUC .824, sensitivity .574, specificity .909.
        Not yet run: MRNet is not to be had here.
-nifti, dicom, npy, medmnist, shards (of configs/prepare.py)
-       one's own labelled volumes; data.labels is a CSV path,label,patient.
+nifti, itk (MetaImage, NRRD, Analyze), dicom, npy, medmnist, shards (of
+       configs/prepare.py)  one's own labelled volumes; data.labels is a CSV path,label,patient.
 
 init_from is a run, an encoder, torchvision weights (.safetensors), or "" for random.
 The decay per epoch of the paper: --config.schedule.name=per_epoch
@@ -26,6 +26,7 @@ SOURCES = {
     "demo": dict(name="phantom", count=512, seed=3, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),
     "medmnist": dict(name="medmnist", split="train"),
@@ -77,7 +78,7 @@ def published(variant: str) -> ConfigDict:
         split_seed=config_dict.placeholder(int),  # None: config.seed
     )
     config.splits = dict(validation=dict(fraction=0.1), test=dict(split="valid"))
-    config.evaluation = (ConfigDict(dict(name="classify")),)
+    config.evaluation = (ConfigDict(dict(name="classify", floor=True)),)
     return config
 
 

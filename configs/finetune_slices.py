@@ -10,7 +10,7 @@ mrnet  the published protocol: ViT-S at 256 x 256, the class tokens of 16 evenly
        one; the rare class oversampled; optimizer and views of the pretraining. Not yet
        run: MRNet is not to be had here.
        Slices, batch, epochs and the patient-wise 90:10 are ours: the paper has none.
-nifti, dicom, npy, medmnist, shards  one's own labelled volumes; data.labels is a CSV
+nifti, itk, dicom, npy, medmnist, shards  one's own labelled volumes; data.labels is a CSV
        path,label,patient.
 
 init_from is a run or encoder of slices (configs/gmml.py), timm's or DINO's weights
@@ -31,6 +31,7 @@ SOURCES = {
     "demo": dict(name="phantom", count=384, seed=3, size_voxels=(12, 64, 64)),
     "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),
     "medmnist": dict(name="medmnist", split="train"),
@@ -58,7 +59,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     )
     config.optimizer.backbone_rate = 1.0
     config.evaluation = (
-        ConfigDict(dict(name="classify")),
+        ConfigDict(dict(name="classify", floor=True)),
         ConfigDict(dict(name="attention", block=of["depth"] - 2, examples=4)),
     )
     config.data = settings.training(

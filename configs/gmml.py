@@ -11,7 +11,7 @@ mrnet     the published recipe: ViT-S at 256 x 256 on the slices of MRNet's sagi
           MRNet is not to be had here. ViT-T: --config.model.width=192
           --config.model.heads=3; ViT-B: 768 and 12. 64 slices on each of four TPU v5e
           take 4.7 of 16 GiB (compiled by benchmarks/aot.py).
-nifti, msd, dicom  one's own volumes, 32 slices of each: data.slices says how many, along
+nifti, itk, msd, dicom  one's own volumes, 32 slices of each: data.slices says how many, along
           which axis, and how many neighbours are channels of a slice.
 images, npz, medmnist, shards  one's own images; shards of volumes with data.slices too.
 
@@ -34,6 +34,7 @@ SOURCES = {
     "demo": dict(name="phantom_slices", count=1024, seed=0, size_pixels=(64, 64)),
     "mrnet": dict(name="mrnet", split="train", plane="sagittal"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "msd": dict(name="msd"),
     "dicom": dict(name="dicom"),
     "images": dict(name="images"),
@@ -41,7 +42,7 @@ SOURCES = {
     "medmnist": dict(name="medmnist", split="train"),
     "shards": dict(name="shards", split="train"),
 }
-VOLUMES = ("mrnet", "nifti", "msd", "dicom")
+VOLUMES = ("mrnet", "nifti", "itk", "msd", "dicom")
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
@@ -103,7 +104,7 @@ def published(variant: str) -> ConfigDict:
         config.data.cache = "cache"
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
         ConfigDict(dict(name="reconstruct", examples=6)),
     )
     return config

@@ -34,7 +34,7 @@ from medssl_jax.protocols.experiment import load
 
 FILLS = ("none", "zeros", "ones", "noise")
 TENTHS = (1, 3, 10)
-OF_VOLUMES = ("demo", "mrnet", "nifti", "dicom")
+OF_VOLUMES = ("demo", "mrnet", "nifti", "itk", "dicom")
 OF_IMAGES = ("images", "npz", "medmnist", "shards")
 SOURCES = [
     f"{question}{source and f':{source}'}"

@@ -13,7 +13,7 @@ ct     the published recipe on one's own DICOM: 40 x 224 x 192 voxels, HU with c
        the data is not public. Rates, batch, length and the heads' weights are ours; the
        brain is not cropped by landmarks: data.crop_to_body cuts to the head.
 dicom  the same data, a network and a batch for one small GPU.
-nifti  volumes in HU, likewise.
+nifti, itk (MetaImage, NRRD, Analyze)  volumes in HU, likewise.
 
 data.labels is path,any,epidural,subdural,subarachnoid,intraparenchymal,intraventricular,
 patient; the first is the volume's label. data.planes is path,slice,label. A cell that is empty
@@ -40,6 +40,7 @@ SOURCES = {
     "ct": dict(name="dicom"),
     "dicom": dict(name="dicom"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
 }
 
 
@@ -110,7 +111,7 @@ def published(variant: str) -> ConfigDict:
         validation=dict(fraction=0.1, only=""),
         test=dict(fraction=0.2, only=""),
     )
-    config.evaluation = (ConfigDict(dict(name="classify")),)
+    config.evaluation = (ConfigDict(dict(name="classify", floor=True)),)
     return config
 
 

@@ -6,8 +6,8 @@ python -m medssl_jax.main --config=configs/metastases.py:nifti --config.root=IMA
 
 demo   phantom brains, a quarter of an hour on two CPU cores: of slices AUC .85, average
        precision .72, accuracy at .6 .88 beside the channel, .66, .25, .67 without it.
-nifti  one's own volumes, axial as they are read, and masks paired by name, or a CSV
-       path,mask,patient; sizes as published.
+nifti, itk (MetaImage, NRRD, Analyze)  one's own volumes, axial as they are read, and
+       masks paired by name, or a CSV path,mask,patient; sizes as published.
 
 First a 2.5D encoder-decoder learns the masks: of each slice from five, itself in the
 middle. What it finds becomes the attention channel: five slices and it are compressed to
@@ -44,6 +44,7 @@ SOURCES = {
         metastasis_fraction=0.8,
     ),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
 }
 NEIGHBOURS = 2  # on both sides: five slices
 
@@ -108,7 +109,7 @@ def classification(source: dict) -> ConfigDict:
         name="adam", b1=0.9, b2=0.999, clip_norm=1.0, backbone_rate=1.0
     )
     config.schedule.update(peak=3e-4, warmup_epochs=0.25)
-    config.evaluation = (ConfigDict(dict(name="classify", threshold=0.6)),)
+    config.evaluation = (ConfigDict(dict(name="classify", threshold=0.6, floor=True)),)
     config.views = dict(first=view(), eval=dict())
     return config
 

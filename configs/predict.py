@@ -4,8 +4,10 @@ python -m medssl_jax.main --config=configs/predict.py:nifti --config.init_from=R
     --config.data.root=DIR --workdir=OUT
 
 RUN is a fine-tuned run's folder. OUT/predictions.csv gets a row of probabilities for each
-scan; of a model that segments, OUT/masks a file for each, NIfTI or PNG as its image is,
-with its name, orientation and grid. Scans are brought to [0, 1] as they were for the
+scan; of a model that segments, OUT/masks a file for each, in the format of its image
+(NIfTI, MetaImage, NRRD, Analyze, PNG), with its name, orientation and grid. Of a DICOM
+series it is a DICOM SEG, which viewers lay over the series; it has the series' patient and
+study, so keep it where the scans are kept. Scans are brought to [0, 1] as they were for the
 model's training, and have as many channels unless data.channels is set. The demo needs runs/segment-demo, of configs/segment.py.
 """
 

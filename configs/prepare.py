@@ -23,6 +23,7 @@ SOURCES = {
     "demo": dict(name="phantom", count=64, seed=0, size_voxels=(12, 32, 32)),
     "mrnet": dict(name="mrnet", split="train", plane="sagittal", task="acl"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "msd": dict(name="msd"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),

@@ -5,7 +5,7 @@ python -m medssl_jax.main --config=configs/pretrain_unet.py:byol_msd \
 python -m medssl_jax.main --config=configs/pretrain_unet.py:simclr_nifti \
     --config.data.root=DIR
 
-byol_nifti, simclr_nifti  a folder of volumes.
+byol_nifti, simclr_nifti  a folder of volumes; _itk: of MetaImage, NRRD, Analyze.
 byol_msd, simclr_msd      the decathlon's training images, without their masks; the test
                           cases of configs/segment.py:msd are held out here too.
 
@@ -21,8 +21,10 @@ from medssl_jax.protocols.experiment import load
 
 SOURCES = {
     "byol_nifti": dict(name="nifti"),
+    "byol_itk": dict(name="itk"),
     "byol_msd": dict(name="msd"),
     "simclr_nifti": dict(name="nifti"),
+    "simclr_itk": dict(name="itk"),
     "simclr_msd": dict(name="msd"),
 }
 METHODS = {"byol": "byol3d:nifti", "simclr": "simclr:images"}

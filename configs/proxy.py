@@ -15,7 +15,7 @@ published  Taleb et al. 2020: volumes of the decathlon's layout, cropped to the 
            patch location, CPC), 4 (rotation) and 2 (exemplar). In 2D a folder of fundus
            images in colour at 224, on DenseNet-121. Not yet run: the data is not to be had.
            None of joint, which nobody has published.
-nifti, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
+nifti, itk, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
            one's own, batches of 32, 200 epochs. Of msd a fifth is held out, the cases that
            configs/segment.py:msd tests.
 
@@ -42,6 +42,7 @@ DEMO = {
 }
 OWN = {
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "msd": dict(name="msd"),
     "dicom": dict(name="dicom"),
     "images": dict(name="images"),
@@ -50,7 +51,7 @@ OWN = {
     "medmnist": dict(name="medmnist", split="train"),
     "shards": dict(name="shards", split="train"),
 }
-OF_NDIM = {3: ("nifti", "msd", "dicom"), 2: ("images",)}
+OF_NDIM = {3: ("nifti", "itk", "msd", "dicom"), 2: ("images",)}
 OF_ANY = ("npy", "npz", "medmnist", "shards")
 # of each variant: the task, the axes of its images, where these are from
 SOURCES = {
@@ -100,7 +101,7 @@ def shared(ndim: int) -> ConfigDict:
     config.schedule = dict(name="cosine", peak=1e-3, scaling="none", warmup_epochs=1.0)
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     return config
 

@@ -9,6 +9,7 @@ demo      the bones of phantom knees, six minutes on two CPU cores; ends with a 
           Dice per bone and a report with cases to look at.
 msd       the decathlon's layout (dataset.json); volumes of several channels too.
 nifti     a folder of volumes, and one of masks paired by name, or a CSV path,mask,patient.
+itk       the same of MetaImage, NRRD and Analyze.
 images    2D images, and PNG masks, likewise.
 shards    of configs/prepare.py.
 pancreas  Taleb et al. 2020 on the decathlon's Task07: 3D U-Net of 16 to 256 channels, 128^3,
@@ -37,6 +38,7 @@ SOURCES = {
     ),
     "msd": dict(name="msd"),
     "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
     "images": dict(name="images"),
     "shards": dict(name="shards", split="train"),
     "pancreas": dict(name="msd"),
@@ -52,7 +54,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
         demo(config)
     elif variant == "images":
         own_images(config)
-    elif variant in ("msd", "nifti", "shards"):
+    elif variant in ("msd", "nifti", "itk", "shards"):
         own_volumes(config)
     elif variant == "brats":
         config.method.update(classes=0, regions=3)

@@ -101,7 +101,7 @@ def published(variant: str) -> ConfigDict:
     config.views = dict(first=both, second=both, eval=eval_view)
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
     return config
 

@@ -8,7 +8,7 @@ python -m medssl_jax.main --config=configs/small.py:finetune:images \
 
 TASK:SOURCE. Without labels: simclr, byol, swav, gmml, rotation, jigsaw,
 relative_patch_location, exemplar, cpc. With labels: finetune; with masks: segment; with
-boxes: detect (of images). Sources: images and npz (2D); nifti, msd, dicom and npy (3D); demo and
+boxes: detect (of images). Sources: images and npz (2D); nifti, itk, msd, dicom and npy (3D); demo and
 demo_3d, phantom knees.
 
 Images are brought to 96 x 96, volumes to 48 voxels along their longest side, of which 40 are
@@ -39,10 +39,11 @@ IMAGES = {
 VOLUMES = {
     "nifti": dict(name="nifti"),
     "msd": dict(name="msd"),
+    "itk": dict(name="itk"),
     "dicom": dict(name="dicom"),
     "npy": dict(name="npy"),
     "demo_3d": dict(
-        name="phantom", count=160, seed=5, size_voxels=(12, 48, 48), masks=True
+        name="phantom", count=160, seed=5, size_voxels=(40, 40, 40), masks=True
     ),
 }
 SIDE = {2: 96, 3: 40}
@@ -101,18 +102,15 @@ def data(source: str, ndim: int) -> dict:
         found["resize"] = found["shape"]
     elif source != "demo_3d":
         found["longest_side"] = 48
-    if source == "demo_3d":
-        found["shape"] = (12, 48, 48)
     return found
 
 
-def network(task: str, shape: tuple[int, ...]) -> dict:
-    ndim = len(shape)
+def network(task: str, ndim: int) -> dict:
     if task == "gmml":
         return dict(
             name="vit",
             ndim=ndim,
-            patch=4 if any(side % 8 for side in shape) else 8,
+            patch=8,
             width=96,
             heads=3,
             depth=6,
@@ -133,7 +131,7 @@ def network(task: str, shape: tuple[int, ...]) -> dict:
 
 def pretraining(config: ConfigDict, task: str, ndim: int) -> None:
     """The method of its own config, on a network, rate and views that all have alike."""
-    config.model = network(task, config.data.shape)
+    config.model = network(task, ndim)
     config.optimizer = dict(name="adam", b1=0.9, b2=0.999)
     both = view(ndim)
     config.views = dict(first=both, second=both, eval=dict())
@@ -170,7 +168,7 @@ def proxy(config: ConfigDict, task: str, ndim: int) -> None:
 
 
 def labelled(config: ConfigDict, task: str, ndim: int) -> None:
-    config.model = network(task, config.data.shape)
+    config.model = network(task, ndim)
     config.data.update(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed

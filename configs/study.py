@@ -15,7 +15,7 @@ validation chooses. The report says which helps, by how much, from how many labe
 cost, and what collapsed. Kill it, start it again: it goes on.
 
 [TASK:]SOURCE. TASK is classify, the default (labels of data.labels), segment (data.masks, or msd's
-own) or detect (data.boxes). SOURCE is images, npz (2D), nifti, msd, dicom, npy (3D), or
+own) or detect (data.boxes). SOURCE is images, npz (2D), nifti, itk, msd, dicom, npy (3D), or
 demo and demo_3d, phantom knees, the demo some minutes of two CPU cores.
 
 config.data, config.splits and config.model are those of all; config.pretraining.NAME and
@@ -35,11 +35,11 @@ PRETRAINING = (
 )
 DOWNSTREAM = {"classify": "finetune", "segment": "segment", "detect": "detect"}
 IMAGES = ("demo", "images", "npz")
-VOLUMES = ("demo_3d", "nifti", "msd", "dicom", "npy")
+VOLUMES = ("demo_3d", "nifti", "itk", "msd", "dicom", "npy")
 SOURCES = [
     "demo",
     *(source for source in (*IMAGES, *VOLUMES) if source not in ("demo", "msd")),
-    *(f"segment:{source}" for source in ("images", "demo_3d", "nifti", "msd")),
+    *(f"segment:{source}" for source in ("images", "demo_3d", "nifti", "itk", "msd")),
     "detect:images",
 ]
 

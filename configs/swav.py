@@ -12,7 +12,8 @@ demo        phantom knees as MR, CT and ultrasound see them, a tenth of the labe
 xray        2D, one modality, ResNet-50 w2, 100 epochs at batch 32 per GPU.
 multimodal  2D, prototypes, Sinkhorn and queue for each of four; shards or images.
 ct3d        3D, densely connected network, batch 4 per GPU.
-nifti3d     the same on NIfTI; data.window=percentiles is for MR.
+nifti3d     the same on NIfTI, itk3d on MetaImage, NRRD and Analyze;
+            data.window=percentiles is for MR.
 The published three are not yet run: the data (1.3, 105 million images, 24,440 volumes)
 is not public. Published, fine-tuned: lesions in chest X-rays AUC .942, haemorrhage in
 head CT .94 (test). Small images of one's own: configs/swav_small.py.
@@ -48,6 +49,7 @@ SOURCES = {
     ],
     "ct3d": [dict(name="dicom")],
     "nifti3d": [dict(name="nifti")],
+    "itk3d": [dict(name="itk")],
 }
 
 
@@ -78,9 +80,9 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.data.known_labels = 1.0  # the share of the labels that method.beta weighs
     config.splits = dict(test=dict(fraction=0.0))
     config.evaluation = (
-        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07)),
+        ConfigDict(dict(name="probe", neighbours=20, temperature=0.07, floor=True)),
     )
-    volumes(config) if variant in ("ct3d", "nifti3d") else images(config)
+    volumes(config) if variant in ("ct3d", "nifti3d", "itk3d") else images(config)
     if several:
         config.data.sampler = "modalities"
         config.method.modalities = tuple(s["modality"] for s in SOURCES[variant])

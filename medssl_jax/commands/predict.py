@@ -16,6 +16,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.evals.base import apply_to_all
 from medssl_jax.evals.detections import write_detections
 from medssl_jax.evals.predictions import write_predictions
+from medssl_jax.evals.whole import names_of
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
@@ -25,8 +26,9 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """Predict every example of `config.data` with the model `config.init_from`.
 
     Writes predictions.csv with a row for each; where the model segments, masks/ with a
-    file for each: in the orientation and grid of its image, under its name; where it
-    detects, detections.csv with a row for each box, in pixels of its image.
+    file for each: in the orientation and grid of its image, under its name, in its
+    format, which of DICOM series is DICOM SEG; where it detects, detections.csv with a
+    row for each box, in pixels of its image.
 
     Raises:
       ConfigError: if no model is named.
@@ -49,12 +51,17 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
 
 def _masks(predictor: Predictor, source: Source, folder: Path) -> None:
+    names = names_of(predictor.spec.get("class_names"), predictor.voxels)
+    notes = set()
     for i in tqdm(range(len(source)), desc="segmenting", disable=None):
         origin, j = source.origin(i)
         mask = predictor.of_record(origin[j], source.name(i))["mask"]
         write = origin.write_mask or write_array
-        write(origin.name(j), mask, folder)
+        write(origin.name(j), mask, folder, names)
+        notes.add(origin.mask_note)
     print(f"{len(source)} masks: {folder}")
+    for note in sorted(notes - {""}):
+        print(note)
 
 
 def _boxes(predictor: Predictor, source: Source, path: Path) -> None:
@@ -81,5 +88,6 @@ def _probabilities(predictor, source, path, config) -> None:
         np.asarray(p),
         predictor.spec["label_names"],
         ordered=method_of(predictor.spec).ordered,
+        classes=predictor.spec.get("label_classes"),  # not in files of before
     )
     print(f"{len(source)} predictions: {path}")

@@ -42,7 +42,7 @@ from medssl_jax.step.parallel import (
 )
 from medssl_jax.step.state import TrainState, make_train_step, views_fed
 
-_SHOWN = 8  # examples in the report's grid of views
+_SHOWN = 4  # examples in the report's grid of views
 _OF_A_KIND = 8  # crops or patches of an example there
 
 
@@ -120,6 +120,7 @@ def _go_on(this: Run) -> None:
             this.workdir,
             total_steps=this.task.durations.steps,
             start_step=first,
+            unit="volume" if len(this.config.data.shape) == 3 else "image",
             active=active,
         ) as logger,
         Interrupt() as interrupt,
@@ -220,6 +221,8 @@ def _finish(this: Run, state: TrainState, meter: Meter) -> None:
         else:
             spec["label_names"] = None
         spec["kind_names"] = train.kind_names
+        spec["label_classes"] = train.label_classes
+        spec["class_names"] = train.class_names
         Predictor(*weights, spec).save(this.workdir / "predictor")
     results = this.task.evaluator.final(*weights)
     files.write_json(this.workdir / "results.json", results)
@@ -270,4 +273,9 @@ def _write_views(this: Run, batch: dict[str, np.ndarray]) -> None:
             each = view.reshape(len(view), -1, *view.shape[1 - ndim :])
             each = np.moveaxis(np.asarray(each[:, :_OF_A_KIND]), 1, 0)
             views |= {f"{name} {i}": one for i, one in enumerate(each, 1)}
-    files.write_arrays(this.workdir / "views.npz", {"source": shown["image"], **views})
+    arrays = {"source": shown["image"], **views}
+    small = {  # to be looked at: volumes are shown whole
+        name: array.astype(np.float16) if array.dtype == np.float32 else array
+        for name, array in arrays.items()
+    }
+    files.write_arrays(this.workdir / "views.npz", small)

@@ -10,6 +10,7 @@ import numpy as np
 
 _OF_ALL = (
     "label_names",
+    "label_classes",
     "has_masks",
     "class_names",
     "has_boxes",
@@ -41,6 +42,11 @@ class Columns:
     def label_names(self) -> Sequence[str] | None:
         """Of the k findings."""
         return self.make("label_names")
+
+    @cached_property
+    def label_classes(self) -> Sequence[str] | None:
+        """Names of the classes that labels are."""
+        return self.make("label_classes")
 
     @cached_property
     def has_masks(self) -> bool:

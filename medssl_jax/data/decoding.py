@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medssl_jax.errors import DataError, UserError
 
+COPY = "is it whole? Copy it again, or convert it"  # for `mend`
 _LARGE = 2**30  # bytes
 _MOST_PACKED = 200  # times; masks of float64 that are nearly empty stay below
 

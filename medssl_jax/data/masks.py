@@ -119,8 +119,11 @@ def foreground(mask: np.ndarray, ndim: int) -> Int32[np.ndarray, "voxels _"]:
     return np.concatenate([np.empty((0, ndim + 1), int), *rows]).astype(np.int32)
 
 
-def write_array(name: str, mask: np.ndarray, folder: Path) -> Path:
+def write_array(
+    name: str, mask: np.ndarray, folder: Path, names: Sequence[str] = ()
+) -> Path:
     """Write folder/name.npy, for sources without a format of masks; return its path."""
+    del names  # an array has none
     path = Path(folder) / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, mask)
@@ -161,7 +164,7 @@ def _key(name, paths):
 
 
 def _by_row(root, names, table, only):
-    rows, _ = read_rows(table, only=only)
+    rows = read_rows(table, only=only).rows
     if any(row.mask is None for row in rows.values()):
         raise DataError(table, "has no column 'mask'; data.masks takes path,mask")
     files = {row.mask for row in rows.values()}

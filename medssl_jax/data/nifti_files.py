@@ -1,26 +1,30 @@
-"""Single NIfTI files: a volume with its geometry, a mask on its grid, and writing."""
+"""Single NIfTI files: a volume with its geometry, and a mask written on its grid."""
 
 import gzip
 import io
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import UInt8
 
 from medssl_jax.data.decoding import check_unpacked, decoding
-from medssl_jax.data.masks import check_shape, classes
-from medssl_jax.data.orient import ACQUIRED
+from medssl_jax.data.masks import stem
+from medssl_jax.data.volume import (
+    Volume,
+    check_affine,
+    check_channels,
+    check_real,
+    check_spacing,
+    native,
+)
+from medssl_jax.data.volume_files import Format
 from medssl_jax.errors import DataError
 
 _LARGEST_HEADER = 540
 _BEHIND = 100  # a hundredth after the last voxel may be what some program left
 _MM = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
-# of the smallest side of a voxel, anywhere in the volume: headers are float32, and some
-# programs round them
-_TOLERANCE = 0.1
 # all that says where voxels lie; texts and names stay behind
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
@@ -29,73 +33,79 @@ _GEOMETRY = (
 )
 
 
-class Volume(NamedTuple):
-    """A file's voxels, its first index first, with its header."""
-
-    voxels: Shaped[np.ndarray, "i j k c"]
-    header: nib.Nifti1Header
-
-    def spacing_mm(self, path: Path) -> tuple[float, ...]:
-        """Return the voxel's sides.
-
-        Raises:
-          DataError: if the header has a unit that is none of length.
-        """
-        try:
-            unit_mm = _MM[self.header.get_xyzt_units()[0]]
-        except KeyError:
-            text = "has an unknown unit in its header; mend it"
-            raise DataError(path, text) from None
-        return tuple(float(size) * unit_mm for size in self.header.get_zooms()[:3])
-
-    def affine(self, path: Path, orientation: str) -> np.ndarray:
-        """Return (4, 4), voxel index to the unit towards right, anterior, superior.
-
-        Raises:
-          DataError: if the header has none, where `orientation` needs one, or one that
-            no volume can have.
-        """
-        if orientation != ACQUIRED and not self.oriented:
-            raise DataError(
-                path,
-                "does not say how it is oriented (qform_code and sform_code are 0); "
-                f"mend its header, or set data.orientation to {ACQUIRED!r}",
-            )
-        affine = self.header.get_best_affine()
-        finite = np.all(np.isfinite(affine))
-        if not finite or np.isnan(nib.orientations.io_orientation(affine)).any():
-            raise DataError(path, "has a senseless affine in its header; mend it")
-        return affine
-
-    @property
-    def oriented(self) -> bool:
-        return bool(self.header["qform_code"] or self.header["sform_code"])
-
-
 def load(path: Path, channels: int = 1) -> Volume:
     """Read a file of one volume, its channels in a fourth axis if there are several.
 
     Raises:
-      DataError: if the file is damaged, holds something else, or other channels.
+      DataError: if the file is damaged, holds something else, or other channels, or its
+        header has a senseless affine or spacing, or a unit that is none of length.
     """
     with decoding(path, "NIfTI file"):
         data = _unpacked(path)
         kind = _kind(data)
         image = kind.from_stream(io.BytesIO(data))
-        if image.get_data_dtype().kind not in "iuf":
-            text = f"holds {image.get_data_dtype()} voxels"
-            raise DataError(path, f"{text}, not one real number each")
-        _check_channels(path, image.shape, channels)
+        check_real(image.get_data_dtype(), path)
+        check_channels(image.shape, channels, path)
         stored = kind.header_class(data[: kind.header_class.sizeof_hdr], check=False)
-        if not np.all(stored["pixdim"][1:4]):  # nibabel would make it 1
-            raise DataError(path, "has a voxel spacing of 0 in its header; mend it")
-        with np.errstate(over="ignore"):  # infinities are found later
-            voxels = _native(np.asanyarray(image.dataobj))
-        return Volume(voxels.reshape(*image.shape[:3], channels), image.header)
+        return placed(image, stored, channels, path)
+
+
+def placed(
+    image: nib.Nifti1Pair, stored: nib.Nifti1Header, channels: int, path: Path
+) -> Volume:
+    """Return an opened image's voxels where its header places them.
+
+    `stored` is its header as the file has it, which nibabel may have mended.
+
+    Raises:
+      DataError: naming the file, if that is nowhere.
+    """
+    check_spacing(stored["pixdim"][1:4], path)
+    header = image.header
+    with np.errstate(over="ignore"):  # infinities are found later
+        voxels = native(np.asanyarray(image.dataobj))
+    spacing_mm = _spacing_mm(header, path)
+    affine = header.get_best_affine()
+    check_affine(affine, path)
+    said = header["qform_code"] or header["sform_code"]
+    unsaid = "" if said else "qform_code and sform_code are 0"
+    voxels = voxels.reshape(*image.shape[:3], channels)
+    return Volume(voxels, affine, spacing_mm, unsaid, header)
+
+
+def save_mask(
+    mask: UInt8[np.ndarray, "i j k *regions"], image: Volume, path: Path
+) -> None:
+    """Write a mask of 8 bits where its image lies, regions as a fourth axis."""
+    second = isinstance(image.header, nib.Nifti2Header)
+    save_as(nib.Nifti2Image if second else nib.Nifti1Image, mask, image.header, path)
+
+
+def save_as(
+    kind: type[nib.Nifti1Pair],
+    mask: UInt8[np.ndarray, "i j k *regions"],
+    placing: nib.Nifti1Header,
+    path: Path,
+) -> None:
+    """Write a mask as a kind of NIfTI, placed by another header."""
+    header = kind.header_class()
+    for field in _GEOMETRY:
+        header[field] = placing[field]
+    header.set_data_dtype(np.uint8)
+    affine = header.get_best_affine()  # its own, so that nothing is written over it
+    nib.save(kind(mask, affine, header), path)
 
 
 def _kind(data: bytes) -> type[nib.Nifti1Image]:
     return nib.Nifti2Image if data[4:7] == b"n+2" else nib.Nifti1Image
+
+
+def _spacing_mm(header: nib.Nifti1Header, path: Path) -> tuple[float, ...]:
+    try:
+        unit_mm = _MM[header.get_xyzt_units()[0]]
+    except KeyError:
+        raise DataError(path, "has an unknown unit in its header; mend it") from None
+    return tuple(float(size) * unit_mm for size in header.get_zooms()[:3])
 
 
 def _unpacked(path: Path) -> bytes:
@@ -130,83 +140,20 @@ def _unpacked(path: Path) -> bytes:
     return data
 
 
-def load_mask(
-    path: Path, image: Volume, image_path: Path
-) -> UInt8[np.ndarray, "i j k"]:
-    """Read the classes of an image's voxels.
-
-    Raises:
-      DataError: naming the mask's file: as `load` and `masks.classes`; if shape,
-        orientation, spacing or position are not the image's, within a tenth of the
-        smallest side of a voxel at every corner.
-    """
-    mask = load(path)
-    check_shape(mask.voxels.shape[:3], image.voxels.shape[:3], path)
-    _check_grid(path, mask, image, image_path)
-    return classes(mask.voxels[..., 0], path)
+def _mask_name(name: str) -> str:
+    return f"{stem(name)}.nii.gz"
 
 
-def save_mask(
-    mask: Shaped[np.ndarray, "i j k *regions"], image: Volume, path: Path
-) -> None:
-    """Write a mask of 8 bits where its image lies, regions as a fourth axis."""
-    second = isinstance(image.header, nib.Nifti2Header)
-    kind = nib.Nifti2Image if second else nib.Nifti1Image
-    header = kind.header_class()
-    for field in _GEOMETRY:
-        header[field] = image.header[field]
-    header.set_data_dtype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    affine = header.get_best_affine()  # its own, so that nothing is written over it
-    nib.save(kind(mask.astype(np.uint8), affine, header), path)
+def _parts(path: Path) -> list[Path]:
+    return [path]
 
 
-def _check_channels(path, shape, channels):
-    count = math.prod(shape[3:])
-    if len(shape) < 3 or sum(n != 1 for n in shape[3:]) > 1 or channels == 1 != count:
-        text = f"is {len(shape)}D {shape}, not one 3D volume"
-        advice = "write one file for each volume"
-        if len(shape) > 3:
-            advice += f", or set data.channels if it has {count} channels"
-        raise DataError(path, f"{text}; {advice}")
-    if count != channels:
-        text = f"has {count} channel(s), and {channels} are asked for"
-        raise DataError(path, f"{text}; every case needs the same")
-
-
-def _native(volume):
-    if volume.dtype.kind == "f":
-        return volume.astype(np.float32)
-    return volume.astype(volume.dtype.newbyteorder("="), copy=False)
-
-
-def _check_grid(path, mask, image, image_path):
-    """Compare the corners' places; of files that say none, those from their spacing."""
-    both = mask.oriented and image.oriented
-    places = []
-    for volume, file in ((mask, path), (image, image_path)):
-        spacing_mm = volume.spacing_mm(file)
-        affine = np.diag([*spacing_mm, 1.0])
-        if both:
-            affine = volume.affine(file, ACQUIRED)
-        places.append((affine, spacing_mm))
-    (affine, spacing_mm), (wanted, wanted_mm) = places
-    corners = [[n - 1, 0] for n in image.voxels.shape[:3]]
-    corners = np.stack([*map(np.ravel, np.meshgrid(*corners)), np.ones(8)])
-    off = np.linalg.norm(((affine - wanted) @ corners)[:3], axis=0).max()
-    side = np.linalg.norm(wanted[:3, :3], axis=0).min()
-    if off <= _TOLERANCE * side:
-        return
-    turned, expected = (nib.aff2axcodes(a) for a in (affine, wanted))
-    if turned != expected:
-        reason = f"its axes run to {''.join(turned)}, those of its image to "
-        reason += "".join(expected)
-    elif not np.allclose(spacing_mm, wanted_mm, rtol=1e-3):
-        reason = f"its spacing is {_mm(spacing_mm)}, that of its image {_mm(wanted_mm)}"
-    else:
-        reason = f"it lies up to {off / side:.2g} voxels away from it"
-    raise DataError(path, f"is not on the grid of {image_path.name}: {reason}")
-
-
-def _mm(spacing_mm):
-    return " x ".join(f"{side:.4g}" for side in spacing_mm) + " mm"
+NIFTI = Format(
+    "nifti",
+    (".nii", ".nii.gz"),
+    holds="*.nii or *.nii.gz",
+    load=load,
+    save_mask=save_mask,
+    mask_name=_mask_name,
+    parts=_parts,
+)

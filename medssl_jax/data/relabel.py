@@ -15,15 +15,20 @@ from medssl_jax.errors import ConfigError
 
 @dataclass(frozen=True)
 class Relabelled(Wrapper):
-    """The examples of `source` with other labels; None of names is classes."""
+    """The examples of `source` with other labels.
+
+    `names` are those of findings, `classes` of classes; None where they have none.
+    """
 
     source: Source
     new: np.ndarray
     names: Sequence[str] | None
+    classes: Sequence[str] | None = None
 
     @cached_property
     def columns(self) -> Columns:
-        return self.source.columns.replace(labels=self.new, label_names=self.names)
+        known = {"label_names": self.names, "label_classes": self.classes}
+        return self.source.columns.replace(labels=self.new, **known)
 
 
 def first_of(source: Source, findings: int) -> Source:
@@ -54,7 +59,7 @@ def partly_labelled(source: Source, fraction: float, seed: int) -> Source:
     shown = nested(source, fraction, seed, field="data.known_labels")
     labels = np.full_like(source.labels, UNLABELLED)
     labels[shown] = np.asarray(source.labels)[shown]
-    return Relabelled(source, labels, source.label_names)
+    return Relabelled(source, labels, source.label_names, source.label_classes)
 
 
 def classes(source: Source, relabel: Sequence[int], count: int) -> Relabelled:
@@ -75,7 +80,8 @@ def classes(source: Source, relabel: Sequence[int], count: int) -> Relabelled:
         )
     known = labels != UNLABELLED
     new = np.where(known, table[np.where(known, labels, 0)], UNLABELLED)
-    return Relabelled(source, new, None)
+    kept = None if relabel else source.label_classes
+    return Relabelled(source, new, None, kept)
 
 
 def findings(

@@ -1,6 +1,7 @@
 """The rows of a CSV about examples: `path,label,patient`, findings by name, masks."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -8,11 +9,11 @@ import numpy as np
 from absl import logging
 
 from medssl_jax.data import tree
+from medssl_jax.data.class_labels import classes_of
 from medssl_jax.data.source import ABSENT, PRESENT, UNLABELLED
 from medssl_jax.errors import ConfigError, DataError
 
 _COLUMNS = ("path", "label", "patient", "mask")  # any other can be a finding
-_MOST_CLASSES = 10_000  # what is predicted has a column for each
 # what a finding's cell says: data frames write a column with gaps as 1.0 and 0.0
 _MARKS = {
     **dict.fromkeys(("1", "1.0"), PRESENT),
@@ -35,14 +36,30 @@ class Row(NamedTuple):
     chosen: bool
 
 
+class Table(NamedTuple):
+    """The rows of a CSV by path, and the names of its findings, or of its classes.
+
+    None where labels are no findings; where classes are numbers.
+    """
+
+    rows: dict[str, Row]
+    findings: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
+
+
 def read_rows(
-    path: str, *, only: str = "", findings: bool = True
-) -> tuple[dict[str, Row], tuple[str, ...] | None]:
-    """Read a CSV in UTF-8; return its rows by path, and the names of its findings.
+    path: str,
+    *,
+    only: str = "",
+    findings: bool = True,
+    classes: Sequence[str] = (),
+) -> Table:
+    """Read a CSV in UTF-8.
 
     The header names `path`, relative to the source's root, `patient` where known, and
 
-      path,label,patient           a class for each example (0, 1, 2, ...), or
+      path,label,patient           a class for each example (0, 1, 2, ..., or its
+                                   name), or
       path,edema,effusion,patient  two findings or more, each in a column of its own:
                                    1 present, 0 absent
 
@@ -56,6 +73,7 @@ def read_rows(
     Args:
       only: COLUMN=VALUE chooses the rows that say so, and is no finding; empty: all.
       findings: false reads any table as one with masks.
+      classes: names of the classes 0, 1, 2, ...; (): those that there are, sorted.
 
     Raises:
       ConfigError: if `only` is neither.
@@ -67,7 +85,7 @@ def read_rows(
     if only and not (column and value):
         text = f"data.only is {only!r}; write COLUMN=VALUE, such as split=train"
         raise ConfigError(text)
-    rows: dict[str, Row] = {}
+    lines: dict[str, tuple[int, dict[str, str]]] = {}
     tree.readable_file(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -80,32 +98,25 @@ def read_rows(
                 line = reader.line_num
                 cells = _stripped(path, line, cells, filled)
                 name = posix(cells["path"])
-                if name in rows:
-                    lines = f"lines {rows[name].line} and {line}"
-                    raise DataError(path, f"{lines} are both for {name!r}; keep one")
-                chosen = not only or cells[column] == value
-                rows[name] = _row(path, line, cells, names, chosen)
+                if name in lines:
+                    both = f"lines {lines[name][0]} and {line}"
+                    raise DataError(path, f"{both} are both for {name!r}; keep one")
+                lines[name] = line, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"is no readable CSV in UTF-8 ({error})") from error
+    labels, classes = _labels(path, list(lines.values()), names, classes)
+    rows = {
+        name: Row(
+            line,
+            label,
+            cells.get("patient"),
+            cells["mask"] and posix(cells["mask"]) if "mask" in cells else None,
+            not only or cells[column] == value,
+        )
+        for (name, (line, cells)), label in zip(lines.items(), labels, strict=True)
+    }
     _check_rows(path, rows, names, only)
-    return rows, names
-
-
-def label(cell: str, path: str, line: int) -> int:
-    """Return the class that a cell names.
-
-    Raises:
-      DataError: naming file and line.
-    """
-    if cell in ("", "-1"):
-        return UNLABELLED
-    if not (cell.isascii() and cell.isdigit()):
-        reason = f"line {line}: label {cell!r} is no class number (0, 1, 2, ...)"
-        raise DataError(path, f"{reason}; leave it empty where unknown")
-    if len(cell) > len(str(_MOST_CLASSES)) or int(cell) >= _MOST_CLASSES:
-        reason = f"line {line}: label {cell} is more than {_MOST_CLASSES - 1}"
-        raise DataError(path, f"{reason}, and classes are 0, 1, 2, ...: is it an id?")
-    return int(cell)
+    return Table(rows, names, classes)
 
 
 def _check_header(path, header, column, borrowed):
@@ -153,12 +164,17 @@ def _stripped(path, line, cells, filled):
     return cells
 
 
-def _row(path, line, cells, findings, chosen):
-    number = label(cells["label"], path, line) if "label" in cells else None
+def _labels(path, lines, findings, classes):
+    """Return the label of each line, and the names of classes."""
     if findings:
-        number = tuple(_finding(cells[f], path, line, f) for f in findings)
-    mask = cells.get("mask")
-    return Row(line, number, cells.get("patient"), mask and posix(mask), chosen)
+        marks = [
+            tuple(_finding(cells[f], path, line, f) for f in findings)
+            for line, cells in lines
+        ]
+        return marks, None
+    if not lines or "label" not in lines[0][1]:
+        return [None] * len(lines), None
+    return classes_of(path, [(line, cells["label"]) for line, cells in lines], classes)
 
 
 def posix(cell: str) -> str:

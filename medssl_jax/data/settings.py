@@ -12,6 +12,7 @@ from medssl_jax import resolve
 # are left open, 0 or "", are those that the model was trained on (`following`)
 ANY = {
     "nifti": {"name": "nifti", "channels": 0},
+    "itk": {"name": "itk", "channels": 0},
     "msd": {"name": "msd"},
     "dicom": {"name": "dicom"},
     "npy": {"name": "npy"},

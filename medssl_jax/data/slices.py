@@ -126,7 +126,9 @@ class Slices(Wrapper):
             columns = columns.replace(patients=ids)
         found = columns.take(volumes).replace(has_masks=False, has_boxes=False)
         if self.slicing.lesion_voxels:
-            found = found.replace(labels=self._lesions(), label_names=None)
+            found = found.replace(
+                labels=self._lesions(), label_names=None, label_classes=None
+            )
         return found
 
     def _lesions(self):

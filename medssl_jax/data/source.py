@@ -45,11 +45,14 @@ class Source(ABC):
         with other marks, such as CheXpert's "uncertain", resolves them by a policy
         that its settings state
 
-    `label_names` are the k findings' names; None where labels are classes or None. All
+    `label_names` are the k findings' names; None where labels are classes or None, of
+    which `label_classes` are the names, where they have some. All
     records have masks, or none has, as `has_masks` says; `class_names` are those of the values 0, 1, 2, ... or of the k
-    regions, where they are known, and `write_mask(name, mask, folder)` writes a mask
-    that lies as the record's image lies, in the source's own format and geometry, and
-    returns its path; of a wrapper, its `origin` does. So with boxes: all records have
+    regions, where they are known, and `write_mask(name, mask, folder, names)` writes a
+    mask that lies as the record's image lies, in the source's own format and geometry,
+    with the names of its structures where the format has a place for them, and returns
+    its path; of a wrapper, its `origin` does. `mask_note` is what to know about these
+    files. So with boxes: all records have
     some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds.
     Names and patients are those of one `scope`, a folder or file; whoever opens the
     source says which. Of a wrapper, its `origin` has it.
@@ -58,11 +61,13 @@ class Source(ABC):
     labels: np.ndarray | None
     patients: Sequence[str] | None
     label_names: Sequence[str] | None
+    label_classes: Sequence[str] | None = None
     has_masks: bool = False
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
-    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    write_mask: Callable[[str, np.ndarray, Path, Sequence[str]], Path] | None = None
+    mask_note: str = ""
     scope: str = ""
 
     @abstractmethod
@@ -112,11 +117,13 @@ class Examples(Source):
     patients: Sequence[str] | None = None
     stamp_of: Callable[[str], str] | None = None
     label_names: Sequence[str] | None = None
-    write_mask: Callable[[str, np.ndarray, Path], Path] | None = None
+    write_mask: Callable[[str, np.ndarray, Path, Sequence[str]], Path] | None = None
+    mask_note: str = ""
     class_names: Sequence[str] | None = None
     has_masks: bool = False
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
+    label_classes: Sequence[str] | None = None
 
     def __post_init__(self):
         if has_findings(self) and self.label_names is None:
@@ -179,6 +186,10 @@ class Wrapper(Source):
     @property
     def label_names(self) -> Sequence[str] | None:
         return self.columns.label_names
+
+    @property
+    def label_classes(self) -> Sequence[str] | None:
+        return self.columns.label_classes
 
     @property
     def has_masks(self) -> bool:

@@ -20,6 +20,7 @@ def examples(
     unlisted: str,
     only: str = "",
     findings: bool = True,
+    classes: Sequence[str] = (),
 ) -> Examples:
     """Join named examples with the table in the file `labels`.
 
@@ -28,7 +29,7 @@ def examples(
         counts as a patient of its own.
       unlisted: what becomes of examples without a row: "raise", or "drop", which makes
         the table the list of what is used.
-      only, findings: as `read_rows`.
+      only, findings, classes: as `read_rows`.
 
     Raises:
       ConfigError: if `unlisted` is neither, or `only` has no table to choose from.
@@ -41,15 +42,22 @@ def examples(
         raise ConfigError(f"{text}; set data.labels, or empty data.only")
     if not labels:
         return Examples(names, read, stamp_of=stamp_of)
-    table, label_names = read_rows(labels, only=only, findings=findings)
-    rows = {name: row for name, row in table.items() if row.chosen}
-    unchosen = table.keys() - rows.keys()
+    table = read_rows(labels, only=only, findings=findings, classes=classes)
+    rows = {name: row for name, row in table.rows.items() if row.chosen}
+    unchosen = table.rows.keys() - rows.keys()
     names = [name for name in names if name not in unchosen]
     if unlisted == "drop":
         names = [name for name in names if name in rows]
     check_joined(labels, names, rows, "data.unlisted=drop leaves them out")
     columns = _columns(labels, [rows[name] for name in names])
-    return Examples(names, read, *columns, stamp_of, label_names)
+    return Examples(
+        names,
+        read,
+        *columns,
+        stamp_of,
+        table.findings,
+        label_classes=table.classes,
+    )
 
 
 def check_joined(

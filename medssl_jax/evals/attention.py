@@ -21,9 +21,10 @@ from medssl_jax.views.compose import compose
 def attention(context: Context, *, block: Count, examples: Count) -> Evaluator:
     """Build the pictures of a block's attention over some cases, "test"'s if there are.
 
-    `attention.npz` holds `image` (n, *s, c), of volumes the middle slice, `attention`
-    (n, *g) over the grid of its patches: the class token's, in the mean over heads, each
-    divided by its largest value; `names` and `block`.
+    `attention.npz` holds `image` (n, *s, c), `attention` (n, *g) over the grid of its
+    patches: the class token's, in the mean over heads, each divided by its largest value;
+    `names` and `block`. Of volumes that a network sees slice by slice it is that of every
+    slice, (n, f, *g).
 
     Args:
       block: which, counted from 1.
@@ -43,7 +44,8 @@ def attention(context: Context, *, block: Count, examples: Count) -> Evaluator:
     @jax.jit
     def of_block(variables, images):
         images = jax.vmap(view)(to_unit(images))
-        features, _ = network.apply(variables, images, False)
+        seen = _apart(images) if "of" in spec["model"] else images
+        features, _ = network.apply(variables, seen, False)
         if features.attention is None:
             raise ConfigError(
                 "config.evaluation has attention, and config.model has none: use a vit"
@@ -53,8 +55,12 @@ def attention(context: Context, *, block: Count, examples: Count) -> Evaluator:
                 f"config.evaluation's attention is of block {block}, and config.model "
                 f"has {len(features.attention)}"
             )
-        image = _middle(images, spec["model"])
-        return image, class_token(features.attention[block - 1], image.shape[1:-1])
+        sides = seen.shape[1:-1]
+        if "of" in spec["model"]:
+            sides = sides[1:]  # of slices
+        looks = class_token(features.attention[block - 1], sides)
+        before = images.shape[: images.ndim - 1 - len(sides)]
+        return images, looks.reshape(*before, *looks.shape[1:])
 
     def untrained(images):
         variables = network.init(jax.random.key(0), jax.vmap(view)(to_unit(images)))
@@ -94,6 +100,7 @@ def class_token(
     return (looks / looks.max(axis=-1, keepdims=True)).reshape(len(looks), *grid)
 
 
-def _middle(images, model):
-    """Return what the attention is of: of volumes by slices, the middle one."""
-    return images[:, images.shape[1] // 2] if "of" in model else images
+def _apart(volumes):
+    """Return volumes of one slice each, whose attention is that of their middle one."""
+    b, f, *of_slice = volumes.shape
+    return volumes.reshape(b * f, 1, *of_slice)

@@ -42,6 +42,11 @@ def structure(mask: np.ndarray, k: int, ndim: int) -> Bool[np.ndarray, "*s"]:
     return mask == k + 1 if mask.ndim == ndim else mask[..., k] > 0
 
 
+def count_in(mask: np.ndarray, ndim: int) -> int:
+    """Return how many structures a mask can have: its highest class, or its regions."""
+    return int(mask.max()) if mask.ndim == ndim else mask.shape[-1]
+
+
 def write_cases(path: Path, cases: Sequence[Case], names: Sequence[str]) -> None:
     """Write a CSV with a row per case: name, patient, measures of each structure.
 

@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix, log_loss
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals import findings as of_findings
+from medssl_jax.evals import floor as pixels
 from medssl_jax.evals.base import Context, Evaluator, apply_to_all, labelled
 from medssl_jax.evals.bootstrap import interval
 from medssl_jax.evals.label_checks import check_classes, check_findings, unscored
@@ -23,7 +24,9 @@ from medssl_jax.evals.predictions import write_predictions
 from medssl_jax.ranges import Share
 
 
-def classify(context: Context, *, threshold: Share | None = None) -> Evaluator:
+def classify(
+    context: Context, *, threshold: Share | None = None, floor: bool = False
+) -> Evaluator:
     """Build validation by loss, and test metrics with bootstrap intervals.
 
     The run keeps the checkpoint of the lowest validation loss (BYOLMed3D selects by
@@ -36,6 +39,7 @@ def classify(context: Context, *, threshold: Share | None = None) -> Evaluator:
     Args:
       threshold: of two classes, the operating point from which an example is called the
         second; there is the average precision too then. None: .5, and without.
+      floor: whether a classifier of pixels is set beside it (`evals.floor`).
 
     Raises:
       ConfigError: if the method tells no classes, or no two where there is a threshold;
@@ -92,10 +96,25 @@ def classify(context: Context, *, threshold: Share | None = None) -> Evaluator:
         write_predictions(
             path, sources["test"], p, ordered=ordered, threshold=threshold
         )
-        return results(sources["test"], p, context.seed)
+        found = results(sources["test"], p, context.seed)
+        if floor and trained:
+            found["tables"].append(_floor(context, sources["test"], p))
+        return found
 
     lacking = unscored(sources["test"], classes, ordered=context.method.ordered)
     return Evaluator(during, final, lacking)
+
+
+def _floor(context: Context, test: Source, p: np.ndarray) -> dict[str, Any]:
+    found = pixels.floor(
+        context.sources["train"],
+        test,
+        context.draw,
+        batch_size=context.batch_size,
+        seed=context.seed,
+    )
+    scores = p if context.method.learns[1] else binary_scores(p)
+    return pixels.table(found, test, {"the model": scores}, seed=context.seed)
 
 
 def _validation(
@@ -135,11 +154,11 @@ def _results(
     meant += "" if binary else " Accuracy: the first guess (top-1). AUC: mean over "
     meant += "" if binary else f"{p.shape[1]} classes, each against the rest."
     if lacking := sorted(set(range(p.shape[1])) - set(labels.tolist())):
-        meant += f" AUC is not known: no test example is of class {lacking[0]}."
+        meant += f" AUC is not known: no test example is of class {_name(source, lacking[0])}."
     if (
         called := only_class(scores, THRESHOLD if threshold is None else threshold)
     ) is not None:
-        meant += f" Every example was called class {called}."
+        meant += f" Every example was called class {_name(source, called)}."
     table = {
         "title": "Test",
         "note": f"{len(labels)} examples, at the lowest validation loss; 95 % "
@@ -154,19 +173,23 @@ def _results(
     said = ", ".join(f"{name} {found[name].text()}" for name in told)
     return {
         "headline": f"Test {said}.",
-        "tables": [table, *([_confused(labels, scores)] if ordered else [])],
+        "tables": [table, *([_confused(source, scores)] if ordered else [])],
         "roc": [roc] if binary else [],
         "values": {name: value._asdict() for name, value in found.items()},
     }
 
 
-def _confused(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+def _name(source: Source, k: int) -> str:
+    return source.label_classes[k] if source.label_classes else str(k)
+
+
+def _confused(source: Source, scores: np.ndarray) -> dict[str, Any]:
     """Lay out true grades against first guesses."""
-    grades = range(scores.shape[1])
+    labels, grades = np.asarray(source.labels), range(scores.shape[1])
     counts = confusion_matrix(labels, predicted(scores), labels=grades)
     return {
         "title": "Grades",
         "note": "Test examples of each true grade, by the grade that they were given.",
-        "columns": ["true grade", *(f"given {grade}" for grade in grades)],
-        "rows": [[str(k), *row] for k, row in enumerate(counts.tolist())],
+        "columns": ["true grade", *(f"given {_name(source, k)}" for k in grades)],
+        "rows": [[_name(source, k), *row] for k, row in enumerate(counts.tolist())],
     }

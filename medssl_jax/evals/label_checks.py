@@ -28,14 +28,27 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
     """Refuse roles whose labels are not 0 to classes - 1, or lack one of them.
 
     Raises:
-      ConfigError: naming the role, and the first example or class.
+      ConfigError: naming the role, and the first example or class; or if two roles have
+        classes of other names.
     """
+    named = {role: one.label_classes for role, one in sources.items()}
+    told = {role: tuple(names) for role, names in named.items() if names}
+    if len(set(told.values())) > 1:
+        said = "; ".join(f"{role}: {', '.join(names)}" for role, names in told.items())
+        raise ConfigError(
+            f"roles have classes of other names: {said}; set data.classes"
+        )
     for role, source in sources.items():
         if has_findings(source):
             count = np.shape(source.labels)[1]
             raise ConfigError(
                 f"the labels of {role} are {count} findings, not classes; set "
                 f"method.findings to {count}, method.classes to 0"
+            )
+        if (names := source.label_classes) and len(names) != classes:
+            raise ConfigError(
+                f"method.classes is {classes}, and the labels of {role} are "
+                f"{len(names)}: {', '.join(names)}"
             )
         none = [UNLABELLED] * len(source)
         labels = np.asarray(none if source.labels is None else source.labels)
@@ -66,6 +79,11 @@ def check_known(source: Source, classes: int, findings: int) -> None:
             f"the method learns from labels, and none of the {len(source)} training "
             "examples has one: give labels with data.labels, or, where the method has "
             "method.beta, set it to 0"
+        )
+    if (names := source.label_classes) and classes not in (0, len(names)):
+        raise ConfigError(
+            f"method.classes is {classes}, and the labels are {len(names)}: "
+            f"{', '.join(names)}"
         )
     labels = np.asarray(source.labels)
     if findings:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from medssl_jax.data.source import UNLABELLED, Source, Subset, has_findings
+from medssl_jax.evals import floor as pixels
 from medssl_jax.evals import probe_findings
 from medssl_jax.evals.base import (
     ENCODERS,
@@ -32,7 +33,13 @@ _ROLES = (
 )
 
 
-def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Evaluator:
+def probe(
+    context: Context,
+    *,
+    neighbours: Count,
+    temperature: Positive,
+    floor: bool = False,
+) -> Evaluator:
     """Build linear probe, weighted kNN and collapse measures on frozen features.
 
     Both encoders get the same examples, folds and resamples. The classifiers learn
@@ -43,7 +50,8 @@ def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Eval
     The headline tells a collapse first: it is why the scores are what they are.
     Of findings, each has classifiers of its own, which learn from where it is known.
     Labels that are too few to learn from or to score are told before training; where
-    nothing can be learnt, only collapse is measured.
+    nothing can be learnt, only collapse is measured. With `floor` the linear probe is
+    set beside one of pixels (`evals.floor`).
 
     Raises:
       ConfigError: if one role's labels are classes, or other findings, than another's.
@@ -78,10 +86,13 @@ def probe(context: Context, *, neighbours: Count, temperature: Positive) -> Eval
         learnt = {name: _features(e, train, context) for name, e in encoders.items()}
         task = FrozenFeatures(train, test, learnt, features, context.seed)
         settings = {"neighbours": neighbours, "temperature": temperature}
+        linear = {}
         if has_findings(train):
             tables = probe_findings.tables(task, **settings)
         else:
-            tables = _of_classes(task, **settings)
+            tables, linear = _of_classes(task, **settings)
+        if floor and "tables" in tables:
+            tables["tables"].append(_floor(context, task, linear))
         if context.init_from:
             tables["headline"] += f" Untrained here is {context.init_from}, as it was."
         return _merge(results, tables)
@@ -121,12 +132,25 @@ def _collapse(features) -> dict[str, Any]:
     return {"collapse": measured, "headline": f"{words[0].upper()}{words[1:]}."}
 
 
-def _of_classes(task: FrozenFeatures, **settings) -> dict[str, Any]:
+def _of_classes(task: FrozenFeatures, **settings) -> tuple[dict[str, Any], dict]:
+    """Return tables, and the linear probe's scores by what they are of."""
     try:
         scores = _scores(task, **settings)
     except Unlearnable as error:
-        return {"headline": f"No probe: {error}."}
-    return _tables(scores, task)
+        return {"headline": f"No probe: {error}."}, {}
+    linear = {f"linear probe, {e}": s for e, s in scores["linear probe"].items()}
+    return _tables(scores, task), linear
+
+
+def _floor(context: Context, task: FrozenFeatures, linear) -> dict[str, Any]:
+    found = pixels.floor(
+        task.train,
+        task.test,
+        context.draw,
+        batch_size=context.batch_size,
+        seed=task.seed,
+    )
+    return pixels.table(found, task.test, linear, seed=task.seed)
 
 
 def _scores(task: FrozenFeatures, neighbours: int, temperature: float):

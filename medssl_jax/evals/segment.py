@@ -58,7 +58,9 @@ def segment(
             yield i, whole(source, i, params, aux)
 
     def during(params, aux):
-        structures = range(len(names_of(context.sources["validation"], voxels)))
+        structures = range(
+            len(names_of(context.sources["validation"].class_names, voxels))
+        )
         dice, true = [], []
         for _, case in measured("validation", params, aux):
             dice.append(_case("", "", case, structures, None).dice)
@@ -69,7 +71,7 @@ def segment(
 
     def final(params, aux):
         source, cases = context.sources["test"], []
-        names = names_of(source, voxels)
+        names = names_of(source.class_names, voxels)
         pictures = Pictures(names)
         patients = source.patients
         for i, case in measured("test", params, aux):
@@ -79,7 +81,8 @@ def segment(
             pictures.take(name, case, cases[-1].mean_dice)
             origin, j = source.origin(i)
             if origin.write_mask is not None:
-                origin.write_mask(origin.name(j), case.found, context.workdir / MASKS)
+                folder = context.workdir / MASKS
+                origin.write_mask(origin.name(j), case.found, folder, names)
         write_cases(context.workdir / "cases.csv", cases, names)
         pictures.save(context.workdir / "cases.npz")
         return results(cases, names, tolerance_mm=tolerance_mm, seed=context.seed)

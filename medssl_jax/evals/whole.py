@@ -93,10 +93,10 @@ class Whole(NamedTuple):
         return Segmented(record, found)
 
 
-def names_of(source: Source, voxels: Voxels) -> list[str]:
+def names_of(class_names: Sequence[str] | None, voxels: Voxels) -> list[str]:
     """Return the names of the structures, of classes without the background's."""
     count = voxels.regions or voxels.classes
-    names = list(source.class_names or ())
+    names = list(class_names or ())
     if len(names) != count:
         kind = "region" if voxels.regions else "class"
         names = [f"{kind} {k}" for k in range(count)]

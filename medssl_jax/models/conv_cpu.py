@@ -81,6 +81,12 @@ def kernel_gradient(x, kernel, gradient, strides):
 
 
 def _correlate(x, kernel, strides, padding):
+    if jax.export.is_symbolic_dim(x.shape[0]) and math.prod(kernel.shape[:3]) > 1:
+        # a file for any number of images (`saved.stablehlo`): one after the other
+        run = functools.partial(
+            _correlate, kernel=kernel, strides=strides, padding=padding
+        )
+        return _folded(lax.map(run, *_split(1, x)))
     if _gathers(x, kernel, strides, padding):
         return _gathered(x, kernel, strides, padding)
     # Where the kernel is larger than x, XLA's 2D convolution takes ten times as long

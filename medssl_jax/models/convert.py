@@ -1,6 +1,6 @@
-"""Published PyTorch weights become variables of our ResNets, DenseNets and ViTs."""
+"""PyTorch's weights become variables of our ResNets, DenseNets and ViTs, or the reverse."""
 
-import functools
+import math
 import re
 from collections.abc import Mapping
 
@@ -10,16 +10,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from medssl_jax.errors import UserError
+from medssl_jax.models import torch_names
+from medssl_jax.models.torch_names import CLASS_POSITION, POSITIONS
 from medssl_jax.models.vit import resized
 
-_LEAVES = {
-    "kernel": "weight",
-    "scale": "weight",
-    "bias": "bias",
-    "mean": "running_mean",
-    "var": "running_var",
-}
-_POSITIONS = "pos_embed.patches"  # as `_split_positions` calls them
+_COUNT = "num_batches_tracked"
 
 
 def from_torch(
@@ -44,14 +39,14 @@ def from_torch(
     tensors = {_renamed(name): array for name, array in tensors.items()}
     if "pos_embed" in tensors:
         tensors = _split_positions(tensors, like)
-    stem, name_of = _naming(tensors)
+    stem, name_of = torch_names.of_tensors(tensors)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [name_of([key.key for key in path]) for path, _ in leaves]
     _check_names(names, tensors)
     arrays = []
     for name, (_, leaf) in zip(names, leaves, strict=True):
         array = tensors[name]
-        if array.ndim > 1 and name != _POSITIONS:
+        if array.ndim > 1 and name != POSITIONS:
             array = np.moveaxis(array, (0, 1), (-1, -2))
         if name == stem and sum_channels:
             array = array.sum(-2, keepdims=True)
@@ -64,20 +59,34 @@ def from_torch(
     return jax.tree.unflatten(structure, arrays)
 
 
+def to_torch(variables: PyTree, *, model: str, ndim: int) -> dict[str, np.ndarray]:
+    """Return the state dict that `from_torch` would make these variables of.
+
+    Every name that torchvision's or timm's own has is there, those of the head aside:
+    a load is strict.
+
+    Args:
+      variables: of an encoder.
+      model: "resnet", "densenet" or "vit".
+      ndim: its spatial axes; a "resnet" of 3 is named as torchvision's r3d_18.
+    """
+    name_of = torch_names.of_model(model, ndim)
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        name, array = name_of([key.key for key in path]), np.asarray(leaf, np.float32)
+        if array.ndim > 1 and name != POSITIONS:
+            array = np.moveaxis(array, (-1, -2), (0, 1))
+        tensors[name] = np.ascontiguousarray(array)
+        if name.endswith("running_var"):  # 0 as of new ones: only means over all use it
+            tensors[f"{name.removesuffix('running_var')}{_COUNT}"] = np.zeros(
+                (), np.int64
+            )
+    return _join_positions(tensors) if POSITIONS in tensors else tensors
+
+
 def _renamed(name):
     """Return denselayer1.norm1 for denselayer1.norm.1, as the released files have it."""
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name)
-
-
-def _naming(tensors):
-    """Return the name of the stem's kernel, and path -> name of any variable's."""
-    if _POSITIONS in tensors:
-        return "patch_embed.proj.weight", _of_vit
-    if "features.conv0.weight" in tensors:
-        return "features.conv0.weight", _of_densenet
-    if "stem.0.weight" in tensors:
-        return "stem.0.weight", functools.partial(_of_resnet, video=True)
-    return "conv1.weight", functools.partial(_of_resnet, video=False)
 
 
 def _split_positions(tensors, like):
@@ -86,54 +95,27 @@ def _split_positions(tensors, like):
     first, *table = np.asarray(tensors.pop("pos_embed"))[0]
     *grid, _ = like["params"].get("positions", np.empty((1, 1, 1))).shape
     side = round(len(table) ** (1 / len(grid)))
-    if len(table) != side ** len(grid):
+    sides = [side] * len(grid)
+    if len(table) == math.prod(grid) != side ** len(grid):  # `to_torch` of our own
+        sides = grid
+    if len(table) != math.prod(sides):
         raise UserError(
             f"tensor pos_embed has {len(table)} positions, which make no square; use "
             "weights with one class token and no other"
         )
-    table = np.reshape(table, (*[side] * len(grid), len(first)))
+    table = np.reshape(table, (*sides, len(first)))
     tensors["cls_token"] = np.ravel(tensors["cls_token"])
-    tensors["pos_embed.class"] = first
-    tensors[_POSITIONS] = resized(jnp.asarray(table), tuple(grid))
+    tensors[CLASS_POSITION] = first
+    tensors[POSITIONS] = resized(jnp.asarray(table), tuple(grid))
     return tensors
 
 
-def _of_vit(path):
-    """Return blocks.0.attn.qkv.weight for params, blocks_0, qkv, kernel, and so on."""
-    _, *layer, last = path
-    if not layer:
-        tables = {"cls_position": "pos_embed.class", "positions": _POSITIONS}
-        return tables.get(last, last)
-    of_part = {
-        "patch_embed": "patch_embed.proj",
-        "qkv": "attn.qkv",
-        "proj": "attn.proj",
-    }
-    of_part |= {"fc1": "mlp.fc1", "fc2": "mlp.fc2"}
-    *block, part = (name.replace("_", ".", name.startswith("blocks")) for name in layer)
-    return ".".join([*block, of_part.get(part, part), _LEAVES[last]])
-
-
-def _of_densenet(path):
-    """Return features.denseblock1.denselayer2.conv1.weight for our names of it."""
-    _, *layer, last = path
-    name = ".".join(layer).replace("_", ".")
-    if layer[0] == "stem":
-        name = "norm0" if layer[-1] == "norm" else "conv0"
-    return f"features.{name}.{_LEAVES[last]}"
-
-
-def _of_resnet(path, video):
-    """Return layer2.0.conv1.weight for params, layer2_0, conv1, kernel, and so on."""
-    _, *layer, last = path
-    norm = layer[-1] == "norm"
-    *block, part = layer[:-1] if norm else layer
-    if video or part == "downsample":
-        part = f"{part}.{int(norm)}"
-    else:
-        part = part.replace("stem", "conv1")
-        part = part.replace("conv", "bn") if norm else part
-    return ".".join([*(name.replace("_", ".") for name in block), part, _LEAVES[last]])
+def _join_positions(tensors):
+    """Undo `_split_positions`."""
+    first, grid = tensors.pop(CLASS_POSITION), tensors.pop(POSITIONS)
+    table = np.concatenate([first[None], grid.reshape(-1, grid.shape[-1])])
+    cls_token = tensors["cls_token"].reshape(1, 1, -1)
+    return tensors | {"cls_token": cls_token, "pos_embed": table[None]}
 
 
 def _check_names(names, tensors):
@@ -141,7 +123,7 @@ def _check_names(names, tensors):
         name
         for name in tensors
         if not name.startswith(("fc.", "classifier.", "head."))
-        and not name.endswith("num_batches_tracked")
+        and not name.endswith(_COUNT)
     }
     missing, unknown = sorted(set(names) - known), sorted(known - set(names))
     if missing or unknown:

@@ -171,7 +171,8 @@ def _gain_row(study: _Study, gain: _Gain) -> list[str]:
 
 def _curve(study: _Study, name: str) -> dict[str, Any]:
     scores = [_of(study.scores, fraction, name) for fraction in study.fractions]
-    return {"name": name, "fractions": study.fractions, "scores": scores}
+    curve = {"name": name, "fractions": study.fractions, "scores": scores}
+    return curve | {"against": study.against.get(name, name)}
 
 
 def _of(by_place: Mapping[Place, Any], fraction: float, name: str) -> list[Any]:

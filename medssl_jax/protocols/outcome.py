@@ -50,7 +50,8 @@ def finish(
     files.write_json(workdir / "run.json", ran | {"seconds": time.time() - began})
     files.write_json(workdir / "results.json", results)
     report = build_report(workdir, sections=SECTIONS)
-    for table in results["tables"]:
+    first = [results["answer"]] if "answer" in results else []
+    for table in [*first, *results["tables"]]:
         print(f"\n{provenance.text_table(table)}")
     print(f"\n{results['headline']}\n\nreport: {report}")
 

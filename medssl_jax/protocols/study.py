@@ -66,9 +66,10 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if jax.process_index() != 0:
         return
     missing = {name: at.missing for name, at in planned.items() if at.missing}
-    results["tables"].insert(
-        0, worth.table(results, dict(judged.against), folders, found, missing)
+    results["answer"] = worth.table(
+        results, dict(judged.against), folders, found, missing
     )
+    results["tables"].append(worth.told(folders, found))
     results["headline"] += f" {_apart(planned)}"
     facts = outcome.facts_of([*starts.values(), *finetuned])
     outcome.finish(config, workdir, results, facts, began)

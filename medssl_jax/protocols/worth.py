@@ -1,6 +1,6 @@
 """What each pretraining of a study is worth: gains, labels that it saves, its cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def table(
     rows = []
     for name, folder in folders.items():
         cost = _cost(folder)
-        if name not in curves:  # its reason stands where its embeddings would
+        if name not in curves:
             empty = [None] * (len(ends) + 3)
             rows.append([name, *empty, *cost, f"diverged: {found[name]['diverged']}"])
             continue
@@ -53,7 +53,7 @@ def table(
                 _where(gains, lambda gain: gain.high < 0),
                 _saved(curves[name], curves[against[name]]),
                 *cost,
-                _told(found[name], folder),
+                _collapse(found[name]),
             ]
         )
     for name, reason in missing.items():
@@ -75,8 +75,29 @@ def table(
             "enough",
             "updates",
             "hours",
-            "embeddings",
+            "collapse",
         ],
+        "rows": rows,
+    }
+
+
+def told(
+    folders: Mapping[str, Path], found: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Lay out how each pretraining's embeddings are, and what it said at its end."""
+    rows = []
+    for name, folder in folders.items():
+        measured = found[name].get("collapse", {})
+        verdict = collapse.verdict(**measured) if "pretrained" in measured else None
+        path = folder / METRICS
+        lines = read_metrics(path) if path.exists() else []
+        trained = [line for line in lines if "loss" in line]
+        rows.append([name, verdict, trained[-1].get("verdict") if trained else None])
+    return {
+        "title": "How pretraining went",
+        "note": "Embeddings on examples that were not trained on, where there are "
+        "labelled ones; what the training said of itself as it ended.",
+        "columns": ["pretraining", "embeddings", "at its end"],
         "rows": rows,
     }
 
@@ -105,13 +126,9 @@ def _saved(curve: Mapping[str, Any], random: Mapping[str, Any]) -> str:
     return "none"
 
 
-def _told(results: Mapping[str, Any], folder: Path) -> str | None:
-    """Say how the embeddings are, and what the training itself said at its end."""
+def _collapse(results: Mapping[str, Any]) -> str | None:
     measured = results.get("collapse", {})
-    said = [collapse.verdict(**measured)] if "pretrained" in measured else []
-    path = folder / METRICS
-    lines: Sequence[Mapping[str, Any]] = read_metrics(path) if path.exists() else []
-    trained = [line for line in lines if "loss" in line]
-    if trained and (wrong := trained[-1].get("verdict")):
-        said.append(wrong)
-    return "; ".join(said) or None
+    if "pretrained" not in measured:
+        return None
+    verdict = collapse.verdict(**measured)
+    return verdict.partition(":")[0] if collapse.collapsed(**measured) else "no"

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from medssl_jax.files import inert
+
 
 class Text(NamedTuple):
     """A paragraph; `tone` is plain, lead, bad or missing."""
@@ -30,6 +32,61 @@ class Gallery(NamedTuple):
     kind: str = "gallery"
 
 
+class Sheet(NamedTuple):
+    """The frames of a volume in one picture, a data URI; lengths are in its pixels.
+
+    corners: "x y" of each frame's upper left.
+    coarse: its pixels are to be seen as such.
+    """
+
+    source: str
+    wide: int
+    high: int
+    frame_wide: int
+    frame_high: int
+    corners: Sequence[str]
+    coarse: bool
+
+
+class Panel(NamedTuple):
+    """One volume of a stack: sheets of it, from the lowest, that lie on each other.
+
+    ratio: how wide a frame is shown, over its height.
+    """
+
+    title: str
+    alt: str
+    layers: Sequence[int]
+    ratio: float
+
+
+class Stack(NamedTuple):
+    """Volumes that are scrolled through together; on paper, some of their frames.
+
+    name: what is scrolled through.
+    groups: panels that stand side by side, one group for each example.
+    places: what each place of the slider is called; stills, those on paper.
+    least_rem: how wide a panel is at least, where there is room.
+    key: names and colours of what is laid over the volumes.
+    """
+
+    name: str
+    sheets: Sequence[Sheet]
+    groups: Sequence[Sequence[Panel]]
+    places: Sequence[str]
+    stills: Sequence[int]
+    caption: str
+    least_rem: int = 9
+    key: Sequence[tuple[str, str]] = ()
+    kind: str = "stack"
+
+    def corner(self, layer: int, place: int) -> str:
+        """Return where a sheet has its frame for a place, at the same share of it."""
+        last = len(self.sheets[layer].corners) - 1
+        share = place / max(len(self.places) - 1, 1)
+        return self.sheets[layer].corners[round(share * last)]
+
+
 class Table(NamedTuple):
     """Rows under a header; numbers are written by `cell`."""
 
@@ -41,7 +98,7 @@ class Table(NamedTuple):
     kind: str = "table"
 
 
-Block = Text | Picture | Gallery | Table
+Block = Text | Picture | Gallery | Stack | Table
 
 
 class Section(NamedTuple):
@@ -68,6 +125,13 @@ def cell(value: Any) -> str:
         large_or_tiny = value and not 1e-3 <= abs(value) < 1e5
         return f"{value:.3g}" if large_or_tiny else f"{value:.3f}"
     return str(value)
+
+
+def plain(value: Any) -> str:
+    """Write a table's cell for CSV: every digit, nothing for what is not known."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return cell(value) if isinstance(value, bool) else str(inert(value))
 
 
 def is_number(value: Any) -> bool:

@@ -68,7 +68,7 @@ def _outline(
     if kind < 0:  # there is none in this row
         return
     top, left, bottom, right = box * np.tile(shape, 2) - 0.5  # edges of pixels
-    colour = _colour(kind)
+    colour = figures.on_scans(kind)
     style = {"fill": False, "edgecolor": colour, "linestyle": dash, "linewidth": 1.2}
     axes.add_patch(Rectangle((left, top), right - left, bottom - top, **style))
     if text:
@@ -77,10 +77,8 @@ def _outline(
         axes.text(right, top, text, color="white", path_effects=rim, **place)
 
 
-def _colour(kind: int) -> str:
-    return figures.ON_SCANS[kind % len(figures.ON_SCANS)]
-
-
 def _legend(figure: Figure, names: list[str]) -> None:
-    handles = [Line2D([], [], color=_colour(kind)) for kind in range(len(names))]
+    handles = [
+        Line2D([], [], color=figures.on_scans(kind)) for kind in range(len(names))
+    ]
     figure.legend(handles, names, loc="outside lower center", ncols=6)

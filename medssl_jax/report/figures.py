@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours, told apart by the colour-blind; the yellow is left out, for
 # it is not seen on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-ON_SCANS = COLOURS[:-1]  # black is not seen there
+# half of one of these over any grey is not that grey, nor another's, to the colour-blind
+# as well, as Okabe and Ito's green is; Tol's and IBM's, the four first farthest apart
+ON_SCANS = ("#F0E442", "#66CCEE", "#CC3311", "#785EF0", "#EE7733", "#4477AA")
 MARKERS = "o^sDvPX*"  # one more, so that no pair comes twice in 56
 DASHES = ("-", "--", "-.", ":")
 GREY = "#8a8a8a"
@@ -39,6 +41,11 @@ _STYLE = {
     "text.parse_math": False,  # names are whatever users called things
     "svg.hashsalt": "medssl_jax",  # or ids are random
 }
+
+
+def on_scans(k: int) -> str:
+    """Return the colour of the kth structure or kind that lies on a scan."""
+    return ON_SCANS[k % len(ON_SCANS)]
 
 
 class Line(NamedTuple):

@@ -11,7 +11,7 @@ from medssl_jax.report.blocks import Gallery, Picture, Section
 from medssl_jax.report.run import Run
 
 _ACROSS = 4
-_MAP, _TRUTH = figures.ON_SCANS[1], figures.ON_SCANS[4]
+_MAP, _TRUTH = figures.on_scans(1), figures.on_scans(0)
 _OPAQUE = 0.7  # where the map is 1
 
 

@@ -17,19 +17,20 @@ _ABREAST = 2  # panels of boxes, which have names beside them
 
 
 class Band(NamedTuple):
-    """Repeats at each x: `y` is (repeats, x)."""
+    """Repeats at each x: `y` is (repeats, x); `against` names what it is measured by."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
+    against: str = ""
 
 
 @styled
 def bands(lines: Sequence[Band], *, xlabel: str, ylabel: str) -> Figure:
     """Draw means over repeats, bands around them, and the repeats as points.
 
-    More than a few would hide each other: then each has a panel, where the last one is
-    drawn too, in grey.
+    More than a few would hide each other: then each has a panel, where what it is
+    measured by, or else the last one, is drawn too, in grey.
     """
     if len(lines) > MOST_BANDS:
         return _panels(lines, xlabel, ylabel)
@@ -114,12 +115,15 @@ def rows(lines: Sequence[Band], *, xlabel: str) -> Figure:
 
 
 def _panels(lines: Sequence[Band], xlabel: str, ylabel: str) -> Figure:
-    *others, last = lines
+    named = {line.name: line for line in lines}
+    last = lines[-1]
+    by = {line.name: named.get(line.against, last) for line in lines}
+    others = [line for line in lines if line is not by[line.name]]
     rows = -(-len(others) // _COLUMNS)
     figure = Figure(figsize=(7.2, 0.7 + 2.1 * rows), layout="constrained")
     grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
     for i, (axes, line) in enumerate(zip(grid.flat, others, strict=False)):
-        _band(axes, last, GREY, 1)
+        _band(axes, by[line.name], GREY, 1)
         _band(axes, line, COLOURS[i % len(COLOURS)], 0)
         axes.set_title(line.name)
         _ticks(axes, lines)

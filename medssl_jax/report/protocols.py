@@ -7,13 +7,22 @@ import numpy as np
 
 from medssl_jax.report import figures, protocol_figures, sections
 from medssl_jax.report.attended import attended
-from medssl_jax.report.blocks import Gallery, Picture, Section
+from medssl_jax.report.blocks import Gallery, Picture, Section, Table
 from medssl_jax.report.detected import detected
 from medssl_jax.report.mapped import mapped
 from medssl_jax.report.operating import operating
 from medssl_jax.report.reconstructed import reconstructed
 from medssl_jax.report.run import Run
 from medssl_jax.report.segmented import segmented
+
+
+def answer(run: Run) -> Section | None:
+    """Show the table that answers a study's question."""
+    if run.results is None or "answer" not in run.results:
+        return None
+    table = run.results["answer"]
+    shown = Table(table["title"], table["columns"], table["rows"], table["note"])
+    return Section("Which pretraining helps", [shown])
 
 
 def label_curves(run: Run) -> Section | None:
@@ -26,6 +35,7 @@ def label_curves(run: Run) -> Section | None:
             curve["name"],
             100 * np.array(curve["fractions"]),
             np.array(curve["scores"], float).T,
+            curve.get("against", ""),
         )
         for curve in found["curves"]
     ]
@@ -48,7 +58,8 @@ def label_curves(run: Run) -> Section | None:
         figure = protocol_figures.bands(
             lines, xlabel="training labels used, %", ylabel=metric
         )
-        beside = "" if few else f" Each beside {lines[-1].name}, in grey."
+        others = dict.fromkeys(line.against or lines[-1].name for line in lines)
+        beside = "" if few else f" Each beside {' or '.join(others)}, in grey."
         caption = (
             f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
             f"the highest; points: each seed.{beside}"
@@ -171,6 +182,7 @@ def predictions(run: Run) -> Section | None:
 
 
 SECTIONS = [
+    answer,
     label_curves,
     convergence,
     robustness,

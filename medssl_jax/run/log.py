@@ -50,7 +50,7 @@ class Logger:
         *,
         total_steps: int,
         start_step: int,
-        unit: str = "clip",
+        unit: str = "example",
         quiet: bool = False,
         active: bool = True,
     ):

@@ -189,7 +189,8 @@ def _label_counts(source: Source) -> dict[str, int]:
         }
     counts = _counts(source)
     unlabelled = counts.pop(UNLABELLED, 0)
-    found = {str(k): counts[k] for k in sorted(counts)}
+    names = source.label_classes
+    found = {names[k] if names else str(k): counts[k] for k in sorted(counts)}
     return found | ({"none": unlabelled} if unlabelled else {})
 
 

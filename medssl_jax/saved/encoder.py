@@ -50,6 +50,11 @@ class Encoder:
         """How records were brought to what the network was fed with."""
         return fit.host_of(self.spec)
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
     def of_record(self, record: Record, name: str = "an image") -> np.ndarray:
         """Encode one image as a file has it; return features (d,).
 

@@ -35,8 +35,9 @@ class Predictor:
     probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
     their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an
     encoder, with `method` (the task, its classes), `evaluation` (how its run was
-    tested), `label_names` of findings and `kind_names` of boxes; and `members` of an
-    ensemble, whose leaves have one axis more, in front.
+    tested), `label_names` of findings, `label_classes`, `kind_names` of boxes and
+    `class_names` of masks, where they are known; and `members` of an ensemble, whose
+    leaves have one axis more, in front.
     """
 
     def __init__(self, params: PyTree, aux: PyTree, spec: Mapping[str, Any]):
@@ -55,6 +56,11 @@ class Predictor:
     def host(self) -> HostTransform:
         """How records were brought to what the network was fed with."""
         return fit.host_of(self.spec)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained, those of all members."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
     @property
     def voxels(self) -> Voxels:
@@ -130,7 +136,8 @@ def together(predictors: Mapping[str, Predictor]) -> Predictor:
         than the first, or is an ensemble itself.
     """
     (first_name, first), *_ = predictors.items()
-    alike = ("model", "view", "host", "method", "channels", "label_names", "kind_names")
+    alike = ("model", "view", "host", "method", "channels")
+    alike += ("label_names", "label_classes", "kind_names")
     for name, other in predictors.items():
         if "members" in other.spec:
             raise ConfigError(f"{name} is an ensemble: name the runs that it is of")

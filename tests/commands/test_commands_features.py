@@ -7,6 +7,7 @@ from medssl_jax.commands import features, predict
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Examples, Subset
+from medssl_jax.methods.base import Voxels
 from medssl_jax.saved.predictor import Predictor
 
 HOST = HostTransform((2, 3), None, "none", "all")
@@ -39,20 +40,25 @@ def test_features_names_and_labels_are_of_the_same_example(tmp_path, monkeypatch
     np.testing.assert_array_equal(found["features"], expected)
 
 
-def test_a_mask_is_written_under_the_name_of_the_file_that_it_is_of(tmp_path):
+def test_a_mask_is_written_under_the_name_of_the_file_that_it_is_of(tmp_path, capsys):
     written = {}
 
-    def write_mask(name, mask, folder):
+    def write_mask(name, mask, folder, names):
         written[name] = mask.tolist()
+        assert names == ["bone"]
 
-    whole = Examples(["s0", "s1", "s2"], read, write_mask=write_mask)
+    note = {"mask_note": "they are marked"}
+    whole = Examples(["s0", "s1", "s2"], read, write_mask=write_mask, **note)
 
     class Found(Predictor):
         def __init__(self):
-            pass
+            self.spec = {"class_names": ("air", "bone")}
+
+        voxels = Voxels(classes=2, regions=0)
 
         def of_record(self, record, name="an image"):
             return {"mask": record["image"]}
 
-    predict._masks(Found(), Subset(whole, np.array([2, 0])), tmp_path)
+    predict._masks(Found(), Subset(whole, np.array([2, 0])), tmp_path / "masks")
     assert written == {name: read(name)["image"].tolist() for name in ("s2", "s0")}
+    assert capsys.readouterr().out.endswith("/masks\nthey are marked\n")

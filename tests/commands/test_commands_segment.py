@@ -3,12 +3,16 @@
 import json
 import shutil
 
+import highdicom
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import SECRETS, write
 from test_configs import load
 
 import medssl_jax
 from medssl_jax.commands import evaluate, predict, train
+from medssl_jax.data.sources.dicom import dicom
 from medssl_jax.data.sources.phantom import phantom
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols.tested import read_cases
@@ -104,6 +108,35 @@ def test_predictions_need_no_masks_and_are_those_of_the_test(finished, tmp_path)
     name = next(path.name for path in sorted((workdir / "masks").iterdir()))
     mask = predictor.of_record(source[0])["mask"]
     np.testing.assert_array_equal(mask, np.load(workdir / "masks" / name))
+
+
+def test_predictions_of_a_dicom_series_are_laid_over_it(finished, tmp_path, capsys):
+    _, workdir = finished
+    image = phantom(count=1, seed=9, size_voxels=(4, 16, 16))[0]["image"][..., 0]
+    stored = (image * 4095).astype(int)
+    order = write(tmp_path / "scans/knee", stored)  # rows and slices as SPL has them
+    config = load("predict", "dicom")
+    config.init_from = str(workdir)
+    config.data.root = str(tmp_path / "scans")
+    predict.run(config, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "1 masks" in said and "patient and study of its series" in said
+    assert not any(secret in said for secret in SECRETS)
+    seg = highdicom.seg.segread(tmp_path / "out/masks/knee.dcm")
+    labels = [segment.SegmentLabel for segment in seg.SegmentSequence]
+    assert labels == ["femur", "tibia", "patella", "fibula"]
+    files = sorted((tmp_path / "scans/knee").iterdir())
+    uids = [
+        pydicom.dcmread(files[order.tolist().index(i)]).SOPInstanceUID
+        for i in range(len(stored))
+    ]
+    read = seg.get_pixels_by_source_instance(
+        uids, segment_numbers=range(1, 5), assert_missing_frames_are_empty=True
+    )
+    record = dicom(root=config.data.root)[0]
+    mask = medssl_jax.load_predictor(workdir).of_record(record)["mask"]
+    assert mask.any()
+    np.testing.assert_array_equal(read @ range(1, 5), mask)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

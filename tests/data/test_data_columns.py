@@ -132,6 +132,7 @@ def test_no_wrapper_tells_of_its_examples_by_itself():
         "labels",
         "patients",
         "label_names",
+        "label_classes",
         "has_masks",
         "class_names",
         "has_boxes",
@@ -228,3 +229,14 @@ def test_kinds_of_boxes_that_differ_within_a_mixture_are_refused_when_asked_for(
     same = Mixture([boxed("mass"), boxed("mass")], ("ct", "xray"))
     assert same.kind_names == ("mass",)
     assert not Mixture([boxed("mass"), examples()], ("ct", "xray")).has_boxes
+
+
+def test_names_of_classes_go_with_labels_that_are_these_classes():
+    named = dataclasses.replace(examples(), label_classes=("a", "b", "c"))
+    assert Subset(named, np.array([1])).label_classes == ("a", "b", "c")
+    assert partly_labelled(named, 1.0, seed=0).label_classes == ("a", "b", "c")
+    assert classes(named, (), 3).label_classes == ("a", "b", "c")
+    assert classes(named, (0, 1, 1), 3).label_classes is None  # others now
+    others = dataclasses.replace(examples(), label_classes=("x",))
+    with pytest.raises(ConfigError, match="labels .* the classes a, b, c and x"):
+        _ = Mixture([named, others], ("ct", "mr")).label_classes

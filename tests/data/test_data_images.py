@@ -148,6 +148,14 @@ def test_colours_among_grey_are_an_error_naming_the_file(tmp_path):
         read(tmp_path)
 
 
+def test_colours_are_turned_grey_on_request_as_pillow_does_it(tmp_path):
+    save(tmp_path / "x.png", COLOUR)
+    image = read(tmp_path, channels="turned_grey")
+    expected = np.asarray(Image.fromarray(COLOUR).convert("L"))
+    assert image.shape == (*expected.shape, 1) and image.dtype == np.uint8
+    assert np.abs(image[..., 0].astype(int) - expected).max() <= 1  # its fixed point
+
+
 def test_colours_that_are_all_grey_are_grey(tmp_path):
     save(tmp_path / "a/x.png", GREY, "RGB")
     np.testing.assert_array_equal(read(tmp_path / "a")[..., 0], GREY)
@@ -345,7 +353,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path, name, rea
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"NumberOfFrames": 3}, "multi-frame.*nifti"),
+        ({"NumberOfFrames": 3}, "multi-frame file, of 3 frames.*dicom source"),
         ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette"),
         ({"PixelData": None}, "has no PixelData: no image$"),
@@ -369,7 +377,9 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="none of its 1 files"):
         images(root=str(tmp_path))
-    with pytest.raises(ConfigError, match=r"data\.channels 'gray'.*grey or rgb"):
+    with pytest.raises(
+        ConfigError, match=r"data\.channels 'gray'.*grey, rgb, turned_grey"
+    ):
         images(root=str(tmp_path), channels="gray")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medssl_jax.data.rows import read_rows
 from medssl_jax.data.source import UNLABELLED
 from medssl_jax.data.table import examples
 from medssl_jax.errors import ConfigError, DataError
@@ -44,6 +45,53 @@ def test_label_and_patient_are_each_optional(tmp_path, header, cell, labels, pat
 def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
     text = "path,label\r\na.npy,1\r\nb/c.npy,0\r\nd.npy,1\r\n"
     assert join(tmp_path, text, encoding="utf-8-sig").labels.tolist() == [1, 0, 1]
+
+
+def named(tmp_path, *cells, **stated):
+    rows = [f"{name},{cell}" for name, cell in zip(NAMES, cells, strict=True)]
+    return join(tmp_path, "\n".join(["path,label", *rows]), **stated)
+
+
+def test_names_of_classes_are_numbered_as_they_are_sorted_or_stated(tmp_path):
+    source = named(tmp_path, "mild", "", "late stage")
+    assert source.label_classes == ("late stage", "mild")
+    assert source.labels.tolist() == [1, UNLABELLED, 0]
+    order = ("none", "mild", "late stage")
+    source = named(tmp_path, "mild", "-1", "late stage", classes=order)
+    assert source.label_classes == order
+    assert source.labels.tolist() == [1, UNLABELLED, 2]
+    assert named(tmp_path, "1", "0", "").label_classes is None
+
+
+def test_classes_are_those_of_the_whole_table_whichever_rows_are_chosen(tmp_path):
+    text = "path,label,mask,split\na.npy,x,,1\nb/c.npy,z,,2\nd.npy,y,,1\n"
+    source = join(tmp_path, text, only="split=1")
+    assert source.label_classes == ("x", "y", "z")
+    assert source.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "stated", "said"),
+    [
+        (("1", "l", "0"), {}, "line 3: label 'l' is no class number"),
+        (("a", "2", "b"), {}, "line 2: label 'a' is no class number"),
+        (("a", "A", "b"), {"classes": ("a", "b")}, "line 3: label 'A' is none of"),
+    ],
+)
+def test_labels_that_are_neither_all_names_nor_all_numbers_are_named(
+    tmp_path, cells, stated, said
+):
+    with pytest.raises(DataError, match=said):
+        named(tmp_path, *cells, **stated)
+
+
+def test_as_many_names_as_ids_are_taken_for_ids(tmp_path):
+    names = [f"{i}.npy" for i in range(120)]
+    rows = [f"{name},case-{name}" for name in names]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(DataError, match="120 labels in 120 rows.*ids"):
+        read_rows(str(path))
 
 
 def test_columns_by_name_are_findings_and_unknown_ones_stay_unknown(tmp_path):

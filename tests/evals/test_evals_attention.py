@@ -63,22 +63,27 @@ def made(folder, model, shape, count=5):
 
 
 @pytest.mark.parametrize("of_volumes", [False, True])
-def test_what_is_shown_is_the_networks_own_of_the_middle_slice(tmp_path, of_volumes):
+def test_what_is_shown_is_the_networks_own_of_every_slice(tmp_path, of_volumes):
     model = {"name": "slicewise", "of": VIT} if of_volumes else VIT
     shape = (3, 8, 8) if of_volumes else (8, 8)
-    context, variables, image, network = made(tmp_path, model, shape)
+    context, variables, image, _ = made(tmp_path, model, shape)
     results = attention(context, block=2, examples=2).final(variables, None)
     assert "where block 2 looks in 2 test cases" in results["headline"]
-    features, _ = network.apply(variables, image[[0, 2]], False)
+    of_slice = backbone(VIT, dtype=jnp.float32, axis_name=None)
+    chosen = image[[0, 2]]
+    features, _ = of_slice.apply(variables, chosen.reshape(-1, 8, 8, 1), False)
     looks = np.asarray(features.attention[1])[:, :, 0, 1:].mean(1)
-    looks = (looks / looks.max(axis=1, keepdims=True)).reshape(2, 2, 2)
+    looks = looks / looks.max(axis=1, keepdims=True)
     with np.load(tmp_path / "attention.npz") as arrays:
+        looks = looks.reshape(2, *shape[:-2], 2, 2)
         np.testing.assert_allclose(arrays["attention"], looks, atol=1e-5)
-        middle = image[[0, 2], 1] if of_volumes else image[[0, 2]]
-        np.testing.assert_allclose(arrays["image"], middle, atol=1e-3)
+        np.testing.assert_allclose(arrays["image"], chosen, atol=1e-3)
         assert arrays["names"].tolist() == ["0", "2"]
     page = build(tmp_path).read_text()
-    assert "2 cases, each beside itself with the attention of block 2" in page
+    if of_volumes:
+        assert "Attention of case 2." in page and "slice 3 of 3" in page
+    else:
+        assert "2 cases, each beside itself with the attention of block 2" in page
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The evaluator of classifiers: its tables, its files, and what it refuses."""
 
 import csv
+import dataclasses
 import functools
 import json
 import math
@@ -20,6 +21,7 @@ from medssl_jax.data.source import Examples
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals import classify as module
 from medssl_jax.evals import findings as of_findings
+from medssl_jax.evals import floor
 from medssl_jax.evals.base import Context
 from medssl_jax.evals.classify import classify
 from medssl_jax.evals.label_checks import check_classes
@@ -303,6 +305,48 @@ def test_of_several_classes_too_one_guess_for_all_is_told(tmp_path):
     evaluator = classify(context(tmp_path, labels, p, learns=(3, 0)))
     (table,) = evaluator.final(None, None)["tables"]
     assert table["note"].endswith(" Every example was called class 1.")
+
+
+def named(labels, *classes):
+    return dataclasses.replace(source(labels), label_classes=classes)
+
+
+def test_classes_with_names_are_called_by_them(tmp_path):
+    labels, p = np.arange(N) % 2, np.tile(np.float32([0.2, 0.8]), (N, 1))
+    roles = dict.fromkeys(("train", "validation", "test"), named(labels, "fit", "torn"))
+    of_all = context(tmp_path, labels, p, learns=(2, 0), **roles)
+    (table,) = classify(of_all).final(None, None)["tables"]
+    assert table["note"].endswith(" Every example was called class torn.")
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows[:3]] == ["fit", "torn", "fit"]
+    assert {row["predicted"] for row in rows} == {"torn"}
+    assert read_cases(tmp_path).labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (("a", "b", "c"), "method.classes is 2, and the labels of test are 3: a, b, c"),
+        (("torn", "fit"), "roles have classes of other names: .*set data.classes"),
+    ],
+)
+def test_classes_of_other_names_or_number_are_refused(tmp_path, test, said):
+    labels = np.arange(N) % 2
+    p = np.full((N, 2), 0.5, np.float32)
+    known = named(labels, "fit", "torn") if len(test) == 2 else source(labels)
+    roles = {"train": known, "validation": known, "test": named(labels, *test)}
+    with pytest.raises(ConfigError, match=said):
+        classify(context(tmp_path, labels, p, learns=(2, 0), **roles))
+
+
+def test_a_classifier_is_set_beside_its_floor(tmp_path):
+    labels = np.arange(N) % 2
+    p = np.stack([1 - labels, labels], axis=1).astype(np.float32)
+    of_all = context(tmp_path, labels, p, learns=(2, 0))
+    *_, table = classify(of_all, floor=True).final(None, None)["tables"]
+    assert table["title"] == floor.TITLE
+    assert table["rows"][1][:2] == ["the model", "1.000 (1.000 to 1.000)"]
 
 
 def by_column(table):

@@ -278,7 +278,7 @@ def test_overlapping_regions_are_measured_each_on_its_own(tmp_path):
 def test_what_was_found_is_written_by_the_source_under_its_own_names(tmp_path):
     written = {}
 
-    def write_mask(name, mask, folder):
+    def write_mask(name, mask, folder, names):
         written[name] = mask
         return folder / name
 

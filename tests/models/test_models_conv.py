@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 from jax.sharding import AxisType, PartitionSpec
 
 from medssl_jax.models import conv_cpu, conv_cuda
@@ -47,6 +47,21 @@ def gradients(function, strides):
         return jnp.sum(jnp.sin(function(x, kernel, strides)))
 
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+
+@pytest.mark.parametrize("shape, features, size, strides", CASES[1:8])
+def test_a_program_for_any_number_of_images_equals_the_native_one(
+    shape, features, size, strides, monkeypatch
+):
+    monkeypatch.setattr(conv_cpu, "_CACHE_BYTES", 0)
+    x, kernel = draw((5, *shape[1:]), features, size)
+    (count,) = export.symbolic_shape("b")
+    given = jax.ShapeDtypeStruct((count, *shape[1:]), jnp.float32)
+    program = jax.jit(lambda x: convolve(x, kernel, strides))
+    exported = export.export(program, platforms=("cpu", "cuda", "tpu"))(given)
+    for n in (1, 5):
+        expected = native(x[:n], kernel, strides)
+        np.testing.assert_allclose(exported.call(x[:n]), expected, rtol=2e-5, atol=1e-5)
 
 
 # by single slices, by some, all at once

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.errors import UserError
-from medssl_jax.models.convert import from_torch
+from medssl_jax.models.convert import from_torch, to_torch
 from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
 from medssl_jax.models.resnet import resnet
@@ -63,6 +63,27 @@ def test_trains_as_pytorch_does_in_features_and_gradients(name):
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     expected = arrays["train/gradient"]
     np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())
+
+
+KINDS = {
+    "torch_r3d18.npz": ("resnet", 3),
+    "torch_resnet2d.npz": ("resnet", 2),
+    "torch_densenet.npz": ("densenet", 2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_came_from_pytorch_goes_back_to_the_same_state_dict(name):
+    _, tensors, shapes = load(name)
+    variables = from_torch(tensors, shapes, sum_channels=False)
+    model, ndim = KINDS[name]
+    found = to_torch(variables, model=model, ndim=ndim)
+    head = {n for n in tensors if n.startswith(("fc.", "classifier."))}
+    assert found.keys() == tensors.keys() - head  # counts of batches among them
+    for n, array in found.items():
+        if not n.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(array, tensors[n])
+        assert array.dtype == tensors[n].dtype and array.shape == tensors[n].shape
 
 
 def resnet_shapes(layers):

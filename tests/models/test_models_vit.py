@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medssl_jax.errors import ConfigError, UserError
-from medssl_jax.models.convert import from_torch
+from medssl_jax.models.convert import from_torch, to_torch
 from medssl_jax.models.vit import resized, vit
 
 TINY = {
@@ -113,6 +113,13 @@ def test_gives_the_tokens_of_timm(variables):
     np.testing.assert_allclose((every**2).sum(), 1700.6650068359, rtol=1e-5)
     mean = features(vit(**TINY | {"pooling": "mean"}), variables, x).pooled
     close(mean, patches.mean(axis=1))
+
+
+def test_what_came_from_timm_goes_back_to_the_same_state_dict(variables):
+    found = to_torch(variables, model="vit", ndim=2)
+    assert found.keys() == tensors_drawn().keys()
+    for name, array in tensors_drawn().items():
+        np.testing.assert_array_equal(found[name], array.astype(np.float32))
 
 
 def test_positions_of_another_grid_are_those_of_timm():

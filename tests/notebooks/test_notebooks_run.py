@@ -154,6 +154,8 @@ def test_use_an_encoder_finds_the_neighbours_that_scikit_learn_finds(executed):
     assert any(said_so in said(cell) for cell in cells)
     assert answer["of_record"] < 1e-5
     assert answer["difference"] == 0
+    assert answer["apart"] < 1e-5
+    assert (runs / "exported/model.safetensors").is_file()
 
 
 THREE = """{
@@ -162,4 +164,5 @@ THREE = """{
     "torn": torn.tolist(),
     "of_record": float(np.abs(encoder.of_record({"image": first}) - features[0]).max()),
     "difference": float(difference),
+    "apart": float(apart),
 }"""

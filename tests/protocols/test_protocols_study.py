@@ -89,7 +89,7 @@ def told(monkeypatch):
         return results | {"label_curves": curves}, []
 
     def finish(config, workdir, results, facts, began):
-        (found["table"],) = results["tables"]
+        found["table"], (found["told"],) = results["answer"], results["tables"]
         found["headline"] = results["headline"]
 
     monkeypatch.setattr(protocol.label_efficiency, "measure", measure)
@@ -117,10 +117,11 @@ def test_one_that_diverges_is_told_and_no_start(monkeypatch, tmp_path, told):
     assert judged.own["random vit"] == judged.own.gmml and "rotation" not in judged.own
     rows = {row[0]: row[1:] for row in told["table"]["rows"]}
     assert rows["simclr"][-1] == "diverged: not finite"
-    gain, ahead, behind, enough, updates, hours, embeddings = rows["rotation"]
+    gain, ahead, behind, enough, updates, hours, collapse = rows["rotation"]
     assert (gain, ahead, behind) == ("+0.100 (+0.050 to +0.200) *", "100 %", "nowhere")
     assert (enough, updates, hours) == ("100 %", "1,024", "0.50")
-    assert "9.0 of 64" in embeddings
+    assert collapse == "no"
+    assert "9.0 of 64" in told["told"]["rows"][1][1]
 
 
 def test_a_budget_gives_each_as_many_updates_and_scales_what_is_in_epochs(
@@ -289,6 +290,6 @@ def test_a_study_pretrains_and_fine_tunes_from_it_and_from_random(tmp_path):
     tuned = json.loads((tmp_path / "runs/zeros/1/0/config.json").read_text())
     assert tuned["init_from"] == str(at) and tuned["model"]["of"]["width"] == 12
     results = json.loads((tmp_path / "results.json").read_text())
-    assert [row[0] for row in results["tables"][0]["rows"]] == ["zeros"]
+    assert [row[0] for row in results["answer"]["rows"]] == ["zeros"]
     assert "AUC, zeros - random, 1" in results["values"]
     assert results["headline"].startswith("AUC of zeros - random: ")

@@ -1,6 +1,7 @@
 """The page: whole, offline, escaped, the same each time, and patient with gaps."""
 
 import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -41,7 +42,7 @@ class _Page(HTMLParser):
     def handle_data(self, data):
         if self._heading:
             self._section += data
-        elif "style" not in self.open:
+        elif not {"style", "script"} & {*self.open}:
             self.text[self._section] += data
 
     def named(self, tag):
@@ -57,7 +58,7 @@ def _rewrite(path, change):
 def _reachable(text):
     """Find what a browser would fetch: addresses outside embedded figures."""
     text = re.sub(r"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+", "", text)
-    return re.findall(r"https?:|//\w|url\(|@import|<link|<script|<iframe", text)
+    return re.findall(r"https?:|//\w|url\(|@import|<link|<script |<iframe", text)
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +66,19 @@ def page(finished_run):
     return _Page(finished_run / "report.html")
 
 
-def test_the_page_loads_nothing_and_runs_nothing(finished_run, page):
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(finished_run, page):
     text = (finished_run / "report.html").read_text(encoding="utf-8")
     assert _reachable(text) == []
     assert all(a["src"].startswith("data:image/") for a in page.named("img"))
     assert all(a["href"].startswith("#") for a in page.named("a"))
     (policy,) = (a for a in page.named("meta") if "http-equiv" in a)
     assert policy["content"].startswith("default-src 'none';")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["content"].endswith(f"; script-src 'sha256-{digest}'")
+    pictures = [a["href"] for a in page.named("image")]
+    assert pictures and all(p.startswith("data:image/webp;base64,") for p in pictures)
+    assert all(a["href"].startswith("#sheet-") for a in page.named("use"))
 
 
 def test_every_section_is_there_linked_and_filled(page):
@@ -112,9 +119,9 @@ def test_every_figure_says_in_words_what_it_shows(page):
         re.match(r"Loss against micro-batches: .* starts at 3\.", t) for t in told
     )
     assert any(re.match(r"ROC curves: linear probe, .*AUC 0\.\d{3}", t) for t in told)
-    assert (
-        "4 scans, 3 slices of each volume, each with its views (first, second)." in told
-    )
+    frames = [a["aria-label"] for a in page.named("div") if a.get("role") == "img"]
+    assert {"Scan 4.", "second view of scan 4."} < {*frames}
+    assert "Scan 4. slice 9 of 16" in frames  # on paper
 
 
 def test_embedded_figures_are_pictures(page):
@@ -152,7 +159,7 @@ def test_names_from_files_are_text_and_no_markup(run_folder):
     for drawn in ("metrics.jsonl", "views.npz", "embeddings.npz"):  # takes seconds
         (run_folder / drawn).unlink()
     page = _Page(build(run_folder))
-    assert not page.named("script")
+    assert page.named("script") == [{}]  # the page's own
     assert all(a["src"].startswith("data:image/") for a in page.named("img"))
     assert not any(name.startswith("on") for _, tag in page.tags for name in tag)
     for section in ("Results", "Segmented cases"):

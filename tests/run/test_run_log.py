@@ -148,7 +148,9 @@ def test_a_log_file_gets_few_lines_with_loss_rate_and_time_left(tmp_path, capfd)
     out, err = capfd.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 20
-    assert err.splitlines()[0].startswith("50/1000 steps, loss 2.5000, 31.2 clips/s, 0")
+    assert err.splitlines()[0].startswith(
+        "50/1000 steps, loss 2.5000, 31.2 examples/s, 0"
+    )
     assert err.splitlines()[-1].endswith("00:00 left")
 
 

@@ -84,6 +84,16 @@ class Mixture(Source):
         return next((part.label_names for part in labelled), None)
 
     @property
+    def label_classes(self) -> Sequence[str] | None:
+        """Of those classes that have names.
+
+        Raises:
+          ConfigError: as `class_names`.
+        """
+        each = [part.label_classes for part in self.parts]
+        return _one_list(each, "labels", "classes")
+
+    @property
     def has_masks(self) -> bool:
         return all(part.has_masks for part in self.parts)
 

@@ -90,6 +90,7 @@ def _write_examples(folder, split, source, shards):
         "labels": labels is not None,
         "patients": patients is not None,
         "label_names": _label_names(source),
+        "label_classes": source.label_classes and list(source.label_classes),
         "has_masks": source.has_masks,
         "class_names": source.class_names and list(source.class_names),
         "has_boxes": source.has_boxes,

@@ -50,6 +50,7 @@ class _Examples(BaseModel, extra="allow"):
     labels: bool
     patients: bool
     label_names: list[str] | None
+    label_classes: list[str] | None = None
     has_masks: bool = False
     class_names: list[str] | None = None
     has_boxes: bool = False

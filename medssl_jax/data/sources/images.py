@@ -1,6 +1,6 @@
 """2D images in a tree of PNG, JPEG and DICOM files, one example each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,9 @@ _PICTURES = (".png", ".jpg", ".jpeg")
 _DICOM = (".dcm", ".dicom")
 _MASKS = (".png",)
 _CHANNELS = {"grey": 1, "rgb": 3}
+_TURNED = "turned_grey"
+# of red, green and blue, as Pillow and ITU-R BT.601 have it
+_LUMA = np.array([0.299, 0.587, 0.114])
 _MAGIC = (128, b"DICM")
 # Pillow's limit is a warning; what is larger is no medical image, or a bomb
 _MOST_PIXELS = Image.MAX_IMAGE_PIXELS or float("inf")
@@ -37,6 +40,7 @@ def images(
     labels: str = "",
     unlisted: str = "raise",
     only: str = "",
+    classes: tuple[str, ...] = (),
     masks: str = "",
     boxes: str = "",
     kinds: tuple[str, ...] = (),
@@ -54,6 +58,8 @@ def images(
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of files without a row, "raise" or "drop".
       only: COLUMN=VALUE, the rows of the table that are used (`rows.read_rows`).
+      classes: names of the labels' classes 0, 1, 2, ..., where the table has names;
+        (): sorted.
       masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`), read as `load_png_mask`; empty: none.
       boxes: CSV `path,x0,y0,x1,y1,label,patient` or COCO's JSON, in pixels
@@ -61,8 +67,9 @@ def images(
       kinds: names of the boxes' labels, in the order of their numbers; (): numbers, or
         COCO's categories by their ids.
       channels: "grey", or 1, gives (rows, columns, 1); a file in colour is an error,
-        unless its three channels are the same. "rgb", or 3, gives (rows, columns, 3);
-        of grey files the one channel is repeated.
+        unless its three channels are the same. "turned_grey" makes that of colours
+        which the eye sees as brightness. "rgb", or 3, gives (rows, columns, 3); of grey
+        files the one channel is repeated.
 
     Raises:
       ConfigError: if channels or unlisted is not known; as `masks.pair`.
@@ -73,9 +80,9 @@ def images(
     """
     by_count = {count: name for name, count in _CHANNELS.items()}
     channels = by_count.get(channels, channels)
-    if channels not in _CHANNELS:
-        known = " or ".join(_CHANNELS)
-        raise ConfigError(f"data.channels {channels!r} is not known: {known}")
+    if channels not in (known := (*_CHANNELS, _TURNED)):
+        text = f"data.channels {channels!r} is not known: {', '.join(known)}"
+        raise ConfigError(text)
     names = _find(root)
     pairs = pair(root, names, _MASKS, masks=masks, labels=labels, only=only)
     table = read_boxes(boxes, kinds) if boxes else None
@@ -87,6 +94,7 @@ def images(
         labels=pairs.labels,
         unlisted=unlisted,
         only=only,
+        classes=classes,
     )
     source = replace(source, write_mask=_write_mask, has_masks=bool(masks))
     return source if table is None else _with_boxes(source, table, names)
@@ -140,7 +148,10 @@ class _Read:
         return f"images {read} {tree.stamp(*paths)}"
 
 
-def _write_mask(name: str, mask: np.ndarray, folder: Path) -> Path:
+def _write_mask(
+    name: str, mask: np.ndarray, folder: Path, names: Sequence[str] = ()
+) -> Path:
+    del names  # PNG has no place for them
     known = _suffix(name) in _PICTURES + _DICOM  # DICOM's others are numbers of a name
     path = Path(folder) / f"{name[: -len(_suffix(name))] if known else name}.png"
     save_png_mask(mask, path)
@@ -210,12 +221,16 @@ def _with_channels(pixels, channels, path):
     if grey:
         return pixels[..., np.newaxis]
     first = pixels[..., :1]
-    if (pixels != first).any():
-        raise DataError(
-            path,
-            "is in colour, where data.channels is 'grey'; use 'rgb', or convert it",
-        )
-    return first
+    if (pixels == first).all():
+        return first
+    if channels == _TURNED:
+        turned = pixels.astype(np.float64) @ _LUMA
+        return np.round(turned)[..., np.newaxis].astype(pixels.dtype)
+    raise DataError(
+        path,
+        "is in colour, where data.channels is 'grey'; 'rgb' keeps its colours, and "
+        f"'{_TURNED}' its brightness",
+    )
 
 
 def _too_large(path):

@@ -8,8 +8,8 @@ import numpy as np
 
 from medssl_jax.data import tree
 from medssl_jax.data.arrays import load_array
+from medssl_jax.data.class_labels import class_number
 from medssl_jax.data.host import check
-from medssl_jax.data.rows import label
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import check_joined
 from medssl_jax.errors import ConfigError, DataError
@@ -84,7 +84,7 @@ def _read_labels(path: str) -> dict[str, int]:
                 if len(cells) != 2 or cells[0] in rows:
                     reason = f"line {line}: {cells} is no new exam with its label"
                     raise DataError(path, reason)
-                rows[cells[0]] = label(cells[1], path, line)
+                rows[cells[0]] = class_number(cells[1], path, line)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"is no readable CSV ({error})") from error
     return rows

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from medssl_jax.data.decathlon import FILE, read_decathlon
+from medssl_jax.data.nifti_files import NIFTI
 from medssl_jax.data.orient import check_orientation
 from medssl_jax.data.source import Examples, Record
-from medssl_jax.data.sources.nifti import ReadVolume
 from medssl_jax.data.table import examples, refuse_any
+from medssl_jax.data.volume_files import ReadVolume
 from medssl_jax.errors import ConfigError, DataError
 
 _SPLITS = ("train", "test")
@@ -60,7 +61,9 @@ def msd(
     refuse_any(about, "file(s) that it names and that are not there", missing)
     masks = {image: Path(root) / mask for image, mask in found.masks.items()}
     read = _Read(
-        ReadVolume(root, orientation, found.channels, masks if training else None),
+        ReadVolume(
+            NIFTI, root, orientation, found.channels, masks if training else None
+        ),
         tuple(found.classes),
         _values(regions, found.classes),
     )

@@ -13,13 +13,20 @@ from medssl_jax.data.table import examples
 
 
 def npy(
-    *, root: str, labels: str = "", unlisted: str = "raise", channels_last: bool = False
+    *,
+    root: str,
+    labels: str = "",
+    unlisted: str = "raise",
+    classes: tuple[str, ...] = (),
+    channels_last: bool = False,
 ) -> Examples:
     """Read every .npy file below `root`: an image (rows, columns) or a volume.
 
     Args:
       labels: CSV `path,label,patient`, or empty (`table.examples`).
       unlisted: what becomes of files without a row, "raise" or "drop".
+      classes: names of the labels' classes 0, 1, 2, ..., where the table has names;
+        (): sorted.
       channels_last: whether the files' last axis holds channels.
 
     Raises:
@@ -28,7 +35,14 @@ def npy(
     """
     names = tree.files(root, (".npy",), holds="*.npy")
     read = _Read(root, channels_last)
-    return examples(names, read, read.stamp, labels=labels, unlisted=unlisted)
+    return examples(
+        names,
+        read,
+        read.stamp,
+        labels=labels,
+        unlisted=unlisted,
+        classes=classes,
+    )
 
 
 @dataclass(frozen=True)

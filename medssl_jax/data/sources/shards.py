@@ -76,6 +76,7 @@ def shards(*, root: str, split: str) -> "Shards":
         examples.get("class_names"),
         examples.get("has_boxes", False),
         examples.get("kind_names"),
+        examples.get("label_classes"),
     )
 
 
@@ -103,6 +104,7 @@ class Shards(Source):
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
+    label_classes: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
