@@ -3,6 +3,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 _ITK = ["SimpleITK>=2.4"]
+_NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
 _DICOM = [
     "highdicom>=0.24",
     "pylibjpeg>=2.0",
@@ -56,7 +57,9 @@ setup(
             "ruff>=0.14",
             *_ITK,
             *_DICOM,
+            *_NOTEBOOKS,
         ],
+        "notebooks": _NOTEBOOKS,
         "beam": ["apache-beam>=2.77"],
         "dicom": _DICOM,
         "itk": _ITK,
