@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 _NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
 _ITK = ["SimpleITK>=2.4"]
+_NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
 _DICOM = [
     "highdicom>=0.24",
     "pylibjpeg>=2.0",
