@@ -2,7 +2,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-_NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
 _ITK = ["SimpleITK>=2.4"]
 _NOTEBOOKS = ["ipykernel>=6.29", "jupytext>=1.17", "nbclient>=0.10", "nbformat>=5.10"]
 _DICOM = [
