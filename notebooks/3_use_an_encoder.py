@@ -41,12 +41,13 @@ if getattr(importlib.util.find_spec("medssl_jax"), "origin", None) is None:
             name = found.name.lower().replace("_", "-")
             if name in ("jax", "jaxlib", "libtpu", "numpy") or name.startswith("jax-"):
                 print(f"{name}=={found.version}", file=file)
-    pip = [sys.executable, "-m", "pip", "install", "-q", "-c", "as_it_is.txt"]
+    pip = [sys.executable, "-m", "pip", "install", "-c", "as_it_is.txt"]
     commands = [["git", "clone", "--depth=1", REPOSITORY, CLONE], [*pip, "-e", CLONE]]
     for command in commands[os.path.isdir(CLONE) :]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            sys.exit(f"{' '.join(command)}: {done.stderr}")
+            said = f"{done.stdout}{done.stderr}"[-2000:]  # why comes last
+            sys.exit(f"{' '.join(command)} failed:\n{said}")
     sys.path.insert(0, CLONE)  # this kernel started before it was installed
 
 # %% [markdown]
