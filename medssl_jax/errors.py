@@ -14,6 +14,10 @@ class Part(NamedTuple):
 class UserError(Exception):
     """Something outside the code is wrong; the text says what, where, what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Say it in a notebook as `main` does: IPython's protocol."""
+        return [f"error: {self}"]
+
 
 class ConfigError(UserError):
     """A field of the config cannot be used; the text names the field.

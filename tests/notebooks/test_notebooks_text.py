@@ -13,6 +13,10 @@ import jupytext
 import nbformat
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from medssl_jax.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in FOLDER.glob("*.ipynb")}
@@ -128,3 +132,12 @@ def test_a_clone_that_is_there_is_not_cloned_again(install, tmp_path):
 def test_what_fails_is_named_with_its_reason(install, fails):
     with pytest.raises(SystemExit, match=f"{fails} .* failed:\na conflict"):
         install(None, repository="https://example.org/x", fails=fails)
+
+
+def test_an_error_that_a_user_can_mend_has_no_traceback_in_a_notebook(capsys):
+    shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
+    shell.push({"mended": ConfigError("no such file"), "ours": ValueError("a bug")})
+    shell.run_cell("raise mended")
+    assert capsys.readouterr().out.strip() == "error: no such file"
+    shell.run_cell("raise ours")
+    assert "Traceback" in capsys.readouterr().out
