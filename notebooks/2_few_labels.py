@@ -143,7 +143,7 @@ for name, columns in zip(SEGMENTED, (grid[:, :3], grid[:, 3:]), strict=True):
         for axes, field in zip(row, ("image", "truth", "found"), strict=True):
             shown = cases[f"{kind}/{field}"][0]
             if field == "image":
-                axes.imshow(shown[..., 0], cmap="gray")
+                axes.imshow(shown, cmap="gray")
             else:
                 axes.imshow(
                     shown, cmap="viridis", vmin=0, vmax=3, interpolation="nearest"
