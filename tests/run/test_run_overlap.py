@@ -2,6 +2,7 @@
 
 import pytest
 
+from medssl_jax.data.order import roles
 from medssl_jax.data.source import Examples
 from medssl_jax.run import overlap
 
@@ -63,3 +64,16 @@ def test_other_folders_names_are_not_compared(start):
 def test_random_weights_have_seen_nothing(start):
     assert overlap.told("", {"test": source("a")}) == ""
     assert overlap.told(start, {"train": source("a")}) == ""
+
+
+def test_a_folder_is_one_however_it_is_written_and_phantoms_are_their_seeds(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "scans").mkdir()
+    monkeypatch.chdir(tmp_path)
+    paths = ("scans", str(tmp_path / "scans"), "./scans/../scans")
+    assert len({roles._scope({"name": "nifti", "root": path}) for path in paths}) == 1
+    made = [{"name": "phantom", "seed": seed, "count": 9} for seed in (0, 1)]
+    assert len(set(map(roles._scope, made))) == 2
+    fewer = made[0] | {"count": 4}  # the first of the same
+    assert roles._scope(fewer) == roles._scope(made[0])
