@@ -106,7 +106,7 @@ def classify(
 
 
 def _floor(context: Context, test: Source, p: np.ndarray) -> dict[str, Any]:
-    found = pixels.floor(
+    found = pixels.pixel_floor(
         context.sources["train"],
         test,
         context.draw,

@@ -33,7 +33,7 @@ class Floor(NamedTuple):
     lacking: str
 
 
-def floor(
+def pixel_floor(
     train: Source, test: Source, draw: DrawRecord, *, batch_size: int, seed: int
 ) -> Floor:
     """Learn labels from pixels: 64 principal components, and `linear.linear_probe`.
@@ -48,7 +48,9 @@ def floor(
     """
     train = _some(train)
     learnt, tested = (_pixels(one, draw, batch_size) for one in (train, test))
-    reduce = PCA(min(_COMPONENTS, *learnt.shape), random_state=seed).fit(learnt)
+    reduce = PCA(min(_COMPONENTS, *learnt.shape), random_state=seed)
+    with np.errstate(invalid="ignore"):  # shares of no variance, where all are alike
+        reduce.fit(learnt)
     features = reduce.transform(learnt), reduce.transform(tested)
     try:
         return _scored(train, test, *features, seed=seed)

@@ -143,7 +143,7 @@ def _of_classes(task: FrozenFeatures, **settings) -> tuple[dict[str, Any], dict]
 
 
 def _floor(context: Context, task: FrozenFeatures, linear) -> dict[str, Any]:
-    found = pixels.floor(
+    found = pixels.pixel_floor(
         task.train,
         task.test,
         context.draw,

@@ -28,6 +28,7 @@ SOURCES = "medssl_jax.data.sources"
                 "labels": "",
                 "unlisted": "raise",
                 "only": "",
+                "classes": (),
                 "masks": "",
                 "channels": 1,
                 "orientation": "SPL",

@@ -33,7 +33,7 @@ def source(n, seed, labels=None):
 
 
 def floor(train, test):
-    return module.floor(train, test, DRAW, batch_size=16, seed=0)
+    return module.pixel_floor(train, test, DRAW, batch_size=16, seed=0)
 
 
 def test_it_is_a_logistic_regression_on_the_first_principal_components():
@@ -116,5 +116,5 @@ def test_on_real_radiographs_it_is_near_the_floor_that_is_known(real_data):
 
     draw = Draw((28, 28), "all")
     test = of("test")
-    found = module.floor(of("train"), test, draw, batch_size=256, seed=0)
+    found = module.pixel_floor(of("train"), test, draw, batch_size=256, seed=0)
     assert roc_auc_score(test.labels, found.scores) == pytest.approx(0.921, abs=0.005)
