@@ -227,7 +227,7 @@ def _means_table(study, rows) -> dict[str, Any]:
     return {
         "title": f"Test {study.metric} by share of the labels",
         "note": f"{len(study.first.names)} test examples; mean and deviation over "
-        f"{seeds} seeds, each with its own subset of the training labels; in brackets "
+        f"{seeds} seed{'s' * (seeds > 1)}, each with its own subset of the training labels; in brackets "
         "the 95 % interval of that mean, by bootstrap over test patients. Whatever the "
         "share, all validation examples choose the checkpoint.",
         "columns": ["labels", "training examples", "validation examples"]

@@ -40,6 +40,8 @@ def label_curves(run: Run) -> Section | None:
         for curve in found["curves"]
     ]
     metric = f"test {found['metric']}"
+    count = len(lines[0].y)
+    seeds = f"{count} seed{'s' * (count > 1)}"
     few = len(lines) <= protocol_figures.MOST_BANDS
     ends = dict.fromkeys((0, len(lines[0].x) - 1))
     told = "; ".join(
@@ -51,7 +53,7 @@ def label_curves(run: Run) -> Section | None:
         share = f"{metric} with {lines[0].x[0]:g} % of the training labels"
         figure = protocol_figures.rows(lines, xlabel=share)
         caption = (
-            f"Large marks: means over {len(lines[0].y)} seeds; points: each seed; the "
+            f"Large marks: means over {seeds}; points: each seed; the "
             f"broken line: {lines[-1].name}'s mean."
         )
     else:
@@ -61,7 +63,7 @@ def label_curves(run: Run) -> Section | None:
         others = dict.fromkeys(line.against or lines[-1].name for line in lines)
         beside = "" if few else f" Each beside {' or '.join(others)}, in grey."
         caption = (
-            f"Lines: means over {len(lines[0].y)} seeds; bands: from the lowest seed to "
+            f"Lines: means over {seeds}; bands: from the lowest seed to "
             f"the highest; points: each seed.{beside}"
         )
     described = f"{metric[0].upper()}{metric[1:]} against the share of labels: {told}."
