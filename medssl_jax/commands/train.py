@@ -33,6 +33,7 @@ from medssl_jax.run.suitable import (
 from medssl_jax.run.task import Task, build
 from medssl_jax.saved.encoder import Encoder
 from medssl_jax.saved.predictor import Predictor
+from medssl_jax.saved.seen import save as save_seen
 from medssl_jax.step.parallel import (
     AXIS,
     Parallel,
@@ -64,7 +65,6 @@ def run(config: ConfigDict, workdir: Path) -> None:
       UserError: if config, data or disk do not allow it; the text says what to do.
       SystemExit: 143 if a signal asked to stop and all is saved; the same call goes on.
     """
-    check_divisible(config.micro_batch_size, jax.device_count())
     this = start(config, workdir)
     with contextlib.closing(this.saved), contextlib.closing(this.data):
         _go_on(this)
@@ -76,6 +76,7 @@ def start(config: ConfigDict, workdir: Path) -> Run:
     Raises:
       UserError: as `run` does.
     """
+    check_divisible(config.micro_batch_size, jax.device_count())
     task = build(config, workdir)
     data = train_batches(
         task.sources[TRAIN],
@@ -112,8 +113,9 @@ def _go_on(this: Run) -> None:
     restored = this.saved.restore_newest(initial(this), this.data)
     first, state, progress = restored or Restored(0, initial(this), {})
     if active:
-        _write_start(this, first)
-        for warning in _warnings(this.config, this.task):
+        seen = overlap.told(this.config.init_from, this.task.sources)
+        _write_start(this, first, seen)
+        for warning in _warnings(this.config, this.task, seen):
             print(f"warning: {warning}", file=sys.stderr, flush=True)
     with (
         Logger(
@@ -134,15 +136,17 @@ def _go_on(this: Run) -> None:
     _wait_for_all("finished")
 
 
-def _warnings(config: ConfigDict, task: Task) -> list[str]:
+def _warnings(config: ConfigDict, task: Task, seen: str) -> list[str]:
     accumulated = accumulation_warning(task.method, task.durations)
     frozen = frozen_warning(task.method, config.init_from)
     fed = input_warning(config.init_from, task.spec["view"])
     kept = statistics_warning(config.method.to_dict(), config.init_from)
-    seen = overlap.warning(config.init_from, task.sources)
     return [
         text
-        for text in (accumulated, frozen, kept, fed, seen, *task.evaluator.lacking)
+        for text in (
+            *(accumulated, frozen, kept, fed, overlap.warning(seen)),
+            *task.evaluator.lacking,
+        )
         if text
     ]
 
@@ -211,7 +215,9 @@ def _finish(this: Run, state: TrainState, meter: Meter) -> None:
     weights = _weights(state)
     variables, folder = this.task.method.encoder(*weights), this.workdir / "encoder"
     Encoder(variables, this.task.spec).save(folder)
-    overlap.save_seen(this.task.sources, this.config.init_from, folder)
+    seen = overlap.seen_by(this.task.sources, this.config.init_from)
+    if seen is not None:
+        save_seen(seen, folder)
     if this.task.method.predict is not None:
         spec = this.task.spec | {"method": this.config.method.to_dict()}
         spec["evaluation"] = provenance.plain(this.config.evaluation)
@@ -237,12 +243,12 @@ def _weights(state: TrainState) -> tuple[PyTree, PyTree]:
     return local_copy(state.params), local_copy(state.aux)
 
 
-def _write_start(this: Run, first: int) -> None:
+def _write_start(this: Run, first: int, seen: str) -> None:
     provenance.write_config(this.workdir / "config.json", this.config)
     description = provenance.describe(
         this.config, this.task.sources, this.task.durations
     )
-    description["seen"] = overlap.told(this.config.init_from, this.task.sources)
+    description["seen"] = seen
     path = this.workdir / "run.json"
     if first and path.exists():  # it goes on
         description["started"] = files.read_json(path)["started"]

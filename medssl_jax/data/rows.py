@@ -104,6 +104,8 @@ def read_rows(
                 lines[name] = line, cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"is no readable CSV in UTF-8 ({error})") from error
+    if not lines:
+        raise DataError(path, "has no rows below its header")
     labels, classes = _labels(path, list(lines.values()), names, classes)
     rows = {
         name: Row(
@@ -166,13 +168,15 @@ def _stripped(path, line, cells, filled):
 
 def _labels(path, lines, findings, classes):
     """Return the label of each line, and the names of classes."""
+    if classes and (findings or "label" not in lines[0][1]):
+        raise DataError(path, "has no column 'label', whose classes data.classes names")
     if findings:
         marks = [
             tuple(_finding(cells[f], path, line, f) for f in findings)
             for line, cells in lines
         ]
         return marks, None
-    if not lines or "label" not in lines[0][1]:
+    if "label" not in lines[0][1]:
         return [None] * len(lines), None
     return classes_of(path, [(line, cells["label"]) for line, cells in lines], classes)
 
@@ -191,8 +195,6 @@ def _finding(cell, path, line, column):
 
 
 def _check_rows(path, rows, findings, only):
-    if not rows:
-        raise DataError(path, "has no rows below its header")
     rows = [row for row in rows.values() if row.chosen]
     if not rows:
         raise DataError(path, f"no row has {only} (data.only)")

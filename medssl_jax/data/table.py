@@ -32,7 +32,8 @@ def examples(
       only, findings, classes: as `read_rows`.
 
     Raises:
-      ConfigError: if `unlisted` is neither, or `only` has no table to choose from.
+      ConfigError: if `unlisted` is neither, `only` has no table to choose from, or
+        `classes` none to name.
       DataError: as `read_rows`; if a row has no example, or an example no row.
     """
     if unlisted not in ("raise", "drop"):
@@ -40,6 +41,9 @@ def examples(
     if not labels and only:
         text = f"data.only is {only!r}, and there is no table to choose rows from"
         raise ConfigError(f"{text}; set data.labels, or empty data.only")
+    if not labels and classes:
+        text = f"data.classes is {tuple(classes)}, and there is no table of labels"
+        raise ConfigError(f"{text}; set data.labels, or empty data.classes")
     if not labels:
         return Examples(names, read, stamp_of=stamp_of)
     table = read_rows(labels, only=only, findings=findings, classes=classes)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.decomposition import PCA
 
 from medssl_jax.data.pipeline import DrawRecord
@@ -42,8 +42,8 @@ def pixel_floor(
     side, 16 of volumes. Of findings, each is learnt where it is known.
 
     Args:
-      train: of whose labelled examples up to 8192 are learnt from, evenly apart, each
-        once.
+      train: of whose labelled examples up to `_MOST` are learnt from, evenly apart,
+        each once.
       test: labelled examples.
     """
     train = _some(train)
@@ -77,7 +77,7 @@ def table(
         value = interval(found.metric, labels, scores, **drawn).text()
         rows.append([name, value, above.text(signed=True)])
     note = (
-        "Learnt from the labels of training, at most 8,192 of them; the difference is "
+        f"Learnt from the labels of training, at most {_MOST:,} of them; the difference is "
         "paired. An encoder that is not above it is not worth sharing."
     )
     return what | {"note": note, "rows": rows}
@@ -131,7 +131,7 @@ def blocks(images: np.ndarray) -> Float[np.ndarray, "b *s c"]:
     for axis in range(1, images.ndim - 1):
         length = found.shape[axis]
         count = min(length, _SIDE[images.ndim - 2])
-        starts: Int[np.ndarray, _] = np.arange(count) * length // count
+        starts = np.arange(count) * length // count
         sizes = np.diff([*starts, length])
         shape = [-1 if a == axis else 1 for a in range(found.ndim)]
         found = np.add.reduceat(found, starts, axis) / sizes.reshape(shape)

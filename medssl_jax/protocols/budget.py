@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from medssl_jax import files, resolve
@@ -73,7 +75,7 @@ def grant(
         pace = _pace(config, folder, within=within)
         updates = int(60 * minutes / (pace * durations.accumulation))
         said = f"{minutes:g} minutes, {updates:,} updates,"
-    if not updates:
+    if not (updates or minutes):
         return Granted(config, "")
     epochs = updates / durations.updates_per_epoch
     if epochs < 1:
@@ -102,14 +104,20 @@ def _scaled(config: ConfigDict, factor: float) -> ConfigDict:
 
 
 def _pace(config: ConfigDict, folder: Path, *, within: Path) -> float:
-    """Return the seconds of a step, data included, as they were measured the first time."""
+    """Return the seconds of a step, data included, as they were measured the first time.
+
+    Of several processes the first one's clock counts: all are to train as long.
+    """
     path = folder / _FILE
-    if not path.exists():
-        scratch = folder / "pace"
-        seconds = _measured(placed(config, scratch, within=within), scratch)
+    if path.exists():
+        return files.read_json(path)["seconds_per_step"]
+    scratch = folder / "pace"
+    measured = _measured(placed(config, scratch, within=within), scratch)
+    seconds = float(multihost_utils.broadcast_one_to_all(np.float32(measured)))
+    if jax.process_index() == 0:
         shutil.rmtree(scratch, ignore_errors=True)
         files.write_json(path, {"seconds_per_step": seconds})
-    return files.read_json(path)["seconds_per_step"]
+    return seconds
 
 
 def _measured(config: ConfigDict, scratch: Path) -> float:

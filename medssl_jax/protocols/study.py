@@ -99,11 +99,14 @@ def _planned(
     experiment = prepare(config, workdir)
     built = vary(experiment, {"init_from": ""})
     test = _built(built, workdir / "runs", workdir, "experiment").sources.get("test")
+    for name in sorted(set(config.own) & set(pretraining)):
+        parts = provenance.plain(config.own[name])
+        _built(vary(built, parts), workdir / "runs", workdir, f"own.{name}")
     planned, given = {}, provenance.plain(config.budget)
     for name, one in pretraining.items():
         folder = workdir / "pretraining" / name
         task = _built(one, folder, workdir, f"pretraining.{name}")
-        apart = _check_apart(name, task.sources, test)
+        apart = _check_apart(name, overlap.seen_by(task.sources, one.init_from), test)
         with inside(f"pretraining.{name}"):
             granted = budget.grant(one, given, task.durations, folder, within=workdir)
         if granted.missing and jax.process_index() == 0:
@@ -122,9 +125,8 @@ def _built(config: ConfigDict, folder: Path, within: Path, field: str) -> Task:
 
 
 def _check_apart(
-    name: str, sources: Mapping[str, Source], test: Source | None
+    name: str, learnt: seen.Seen | None, test: Source | None
 ) -> seen.Overlap | None:
-    learnt = seen.seen_in(overlap.learnt(sources))
     if test is None or learnt is None or len(test) > seen.MOST:
         return None
     both = seen.overlap(learnt, test)

@@ -60,7 +60,7 @@ def table(
         rows.append([name, *[None] * (len(ends) + 5), f"not run: {reason}"])
     others = sorted(set(against.values()))
     return {
-        "title": "Which pretraining helps",
+        "title": "What each pretraining is worth",
         "note": f"Differences of test {metric} to {' or '.join(others)}, with 95 % "
         "intervals by bootstrap over test patients; * leaves out 0. Ahead and behind: the "
         "shares of the labels at which it does so. Enough: the least of these shares "

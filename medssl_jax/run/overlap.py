@@ -10,21 +10,17 @@ from medssl_jax.saved import export, seen
 _LEARNT = (TRAIN, "validation")  # the roles that decide of weights
 
 
-def save_seen(sources: Mapping[str, Source], init_from: str, folder: Path) -> None:
-    """Write beside an encoder what it was trained on, from its first weights on.
+def seen_by(sources: Mapping[str, Source], init_from: str) -> seen.Seen | None:
+    """Return what a run's weights depend on, from the first ones on.
 
-    Nothing is written where that is too much, or a start does not say it.
+    None where that is too much to list, or a start does not say it.
     """
-    found = [seen.seen_in(learnt(sources))]
+    found = [seen.seen_in(sources[role] for role in _LEARNT if role in sources)]
     if init_from:
         found.append(_before(init_from))
-    if all(one is not None for one in found):
-        seen.save(seen.together(found), folder)
-
-
-def learnt(sources: Mapping[str, Source]) -> list[Source]:
-    """Return those of a run's sources that its weights depend on."""
-    return [sources[role] for role in _LEARNT if role in sources]
+    if any(one is None for one in found):
+        return None
+    return seen.together(found)
 
 
 def told(init_from: str, sources: Mapping[str, Source]) -> str:
@@ -41,9 +37,8 @@ def told(init_from: str, sources: Mapping[str, Source]) -> str:
     return f"{both.told()} in the training of {init_from}"
 
 
-def warning(init_from: str, sources: Mapping[str, Source]) -> str:
-    """Warn of a test on what the encoder has seen; "" where nobody knows of any."""
-    said = told(init_from, sources)
+def warning(said: str) -> str:
+    """Warn of a test on what was seen, as `told` says; "" where nobody knows of any."""
     if not said or said.startswith(("none", "not known")):
         return ""
     return (

@@ -13,9 +13,7 @@ from medssl_jax.data.decoding import decoding
 from medssl_jax.data.source import Source
 
 FILE = "seen.npz"
-MOST = (
-    1_000_000  # examples; of more nothing is kept, as it takes a run's start too long
-)
+MOST = 1_000_000  # examples; more would hold up the start of a run
 
 
 class Seen(NamedTuple):

@@ -85,6 +85,16 @@ def test_labels_that_are_neither_all_names_nor_all_numbers_are_named(
         named(tmp_path, *cells, **stated)
 
 
+@pytest.mark.parametrize(
+    "text", ["path,patient\na.npy,p\n", "path,edema,pus\na.npy,1,0\n"]
+)
+def test_names_of_classes_that_a_table_has_not_are_refused(tmp_path, text):
+    with pytest.raises(DataError, match="no column 'label', whose classes data.cla"):
+        join(tmp_path, text, classes=("a", "b"))
+    with pytest.raises(ConfigError, match="data.classes is .*no table of labels"):
+        examples(NAMES, dict, str, labels="", unlisted="raise", classes=("a", "b"))
+
+
 def test_as_many_names_as_ids_are_taken_for_ids(tmp_path):
     names = [f"{i}.npy" for i in range(120)]
     rows = [f"{name},case-{name}" for name in names]

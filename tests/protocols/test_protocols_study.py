@@ -1,5 +1,6 @@
 """A study: what is pretrained, what is measured from it, and what is said of it."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from ml_collections import ConfigDict
 from medssl_jax.errors import ConfigError, Diverged, UserError
 from medssl_jax.protocols import experiment
 from medssl_jax.protocols import study as protocol
+from medssl_jax.run.task import build, open_data
+from medssl_jax.saved import seen
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = CONFIGS / "gmml_study.py"
@@ -155,6 +158,10 @@ def test_a_budget_below_an_epoch_is_said_and_not_run(
     found.budget.updates = 1
     with pytest.raises(ConfigError, match="budget is too little for any pretraining"):
         run(monkeypatch, tmp_path / "none", found)
+    monkeypatch.setattr(protocol.budget, "_measured", lambda *_: 60.0)
+    found.budget.update(updates=0, minutes=0.5)  # not one step, and not no budget
+    with pytest.raises(ConfigError, match="0.5 minutes, 0 updates, are less than"):
+        run(monkeypatch, tmp_path / "slow", found)
 
 
 def test_minutes_become_updates_by_the_pace_that_is_measured_once(
@@ -201,6 +208,29 @@ def test_what_is_tested_must_not_be_pretrained_on(monkeypatch, tmp_path, told):
     assert told["headline"].strip() == (
         "None of the 12 test patients was in any pretraining."
     )
+
+
+def test_what_a_pretraining_starts_from_counts_as_seen(monkeypatch, tmp_path, told):
+    found, before = question(), tmp_path / "before/encoder"
+    before.mkdir(parents=True)
+    (before / "encoder.json").write_text("{}")
+    test = open_data(found.experiment, tmp_path / "data").sources["test"]
+    seen.save(seen.seen_in([test]), before)
+    found.tasks, found.pretraining.simclr.init_from = ("simclr",), str(before.parent)
+    from_random = functools.partial(experiment.vary, changes={"init_from": ""})
+    monkeypatch.setattr(protocol, "build", lambda one, at: build(from_random(one), at))
+    with pytest.raises(ConfigError, match="12 of the 12 test patients were in what"):
+        run(monkeypatch, tmp_path / "seen", found)
+
+
+def test_a_network_of_its_own_that_cannot_be_is_found_before_anything_is_trained(
+    monkeypatch, tmp_path, told
+):
+    found = question()
+    found.own.gmml.model.name = "vti"
+    with pytest.raises(ConfigError, match="config is config.own.gmml here"):
+        run(monkeypatch, tmp_path, found)
+    assert not told
 
 
 def test_where_all_diverge_nothing_is_measured(monkeypatch, tmp_path, told):

@@ -5,6 +5,7 @@ import pytest
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Examples
 from medssl_jax.run import overlap
+from medssl_jax.saved import seen
 
 
 def source(*names, patients=None, scope="/scans"):
@@ -19,7 +20,7 @@ def start(tmp_path):
     folder.mkdir(parents=True)
     (folder / "encoder.json").write_text("{}")
     learnt = {"train": source("a", "b"), "validation": source("v")}
-    overlap.save_seen(learnt | {"test": source("t")}, "", folder)
+    seen.save(overlap.seen_by(learnt | {"test": source("t")}, ""), folder)
     return str(folder.parent)
 
 
@@ -27,9 +28,9 @@ def test_what_was_trained_on_or_chosen_by_is_seen_and_what_was_tested_is_not(sta
     assert overlap.told(start, {"test": source("t")}).startswith(
         f"none of the 1 test examples was in the training of {start}"
     )
-    assert not overlap.warning(start, {"test": source("t")})
+    assert not overlap.warning(overlap.told(start, {"test": source("t")}))
     for name in ("a", "v"):
-        said = overlap.warning(start, {"test": source(name, "t")})
+        said = overlap.warning(overlap.told(start, {"test": source(name, "t")}))
         assert said.startswith(
             f"1 of the 2 test examples was in the training of {start}"
         )
@@ -40,7 +41,7 @@ def test_what_a_start_had_seen_stays_seen(start, tmp_path):
     second = tmp_path / "second/encoder"
     second.mkdir(parents=True)
     (second / "encoder.json").write_text("{}")
-    overlap.save_seen({"train": source("c")}, start, second)
+    seen.save(overlap.seen_by({"train": source("c")}, start), second)
     assert overlap.told(str(second), {"test": source("a", "c", "t")}).startswith("2 of")
 
 
@@ -50,10 +51,9 @@ def test_what_nobody_wrote_down_is_not_known(tmp_path, named):
     (tmp_path / "run/encoder.json").write_text("{}")
     path = str(tmp_path / named)
     assert overlap.told(path, {"test": source("a")}).startswith("not known")
-    assert not overlap.warning(path, {"test": source("a")})
-    after = tmp_path / "after"
-    overlap.save_seen({"train": source("a")}, path, after)
-    assert not after.exists()  # half of it would be taken for all
+    assert not overlap.warning(overlap.told(path, {"test": source("a")}))
+    # half of it would be taken for all
+    assert overlap.seen_by({"train": source("a")}, path) is None
 
 
 def test_other_folders_names_are_not_compared(start):
