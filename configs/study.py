@@ -16,7 +16,7 @@ cost, and what collapsed. Kill it, start it again: it goes on.
 
 [TASK:]SOURCE. TASK is classify, the default (labels of data.labels), segment (data.masks, or msd's
 own) or detect (data.boxes). SOURCE is images, npz (2D), nifti, itk, msd, dicom, npy (3D), or
-demo and demo_3d, phantom knees, the demo some minutes of two CPU cores.
+demo and demo_3d, phantom knees. The demo was run at a part of its length, not yet whole.
 
 config.data, config.splits and config.model are those of all; config.pretraining.NAME and
 config.experiment have the rest, at the size of configs/small.py. config.tasks names any of
