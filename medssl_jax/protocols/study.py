@@ -121,7 +121,9 @@ def _planned(
 def _built(config: ConfigDict, folder: Path, within: Path, field: str) -> Task:
     folder.mkdir(parents=True, exist_ok=True)
     with inside(field):
-        return build(placed(config, folder, within=within), folder)
+        task = build(placed(config, folder, within=within), folder)
+        jax.eval_shape(task.init)  # a size that fits no network, hours before its turn
+    return task
 
 
 def _check_apart(

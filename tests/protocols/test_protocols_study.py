@@ -233,6 +233,19 @@ def test_a_network_of_its_own_that_cannot_be_is_found_before_anything_is_trained
     assert not told
 
 
+def test_a_size_that_fits_no_network_is_found_before_anything_is_trained(
+    monkeypatch, tmp_path, told
+):
+    found, other = question(), question()
+    found.pretraining.gmml.model.patch = 7
+    with pytest.raises(ConfigError, match="patch 7 does not divide .*pretraining.gmml"):
+        run(monkeypatch, tmp_path / "pretrained", found)
+    other.own.gmml.model.patch = 7
+    with pytest.raises(ConfigError, match="patch 7 does not divide .*own.gmml here"):
+        run(monkeypatch, tmp_path / "own", other)
+    assert not told
+
+
 def test_where_all_diverge_nothing_is_measured(monkeypatch, tmp_path, told):
     found = question()
     with pytest.raises(UserError, match=r"every pretraining diverged; lower schedule"):
