@@ -1,6 +1,8 @@
 """A fine-tuned model on new scans, with or without labels."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from medssl_jax.evals.base import apply_to_all
 from medssl_jax.evals.detections import write_detections
 from medssl_jax.evals.predictions import write_predictions
 from medssl_jax.evals.whole import names_of
+from medssl_jax.protocols.staged import is_staged, staged
 from medssl_jax.ranges import Count
 from medssl_jax.run.provenance import plain
 from medssl_jax.saved.predictor import Predictor, load_predictor, method_of
@@ -28,7 +31,8 @@ def run(config: ConfigDict, workdir: Path) -> None:
     Writes predictions.csv with a row for each; where the model segments, masks/ with a
     file for each: in the orientation and grid of its image, under its name, in its
     format, which of DICOM series is DICOM SEG; where it detects, detections.csv with a
-    row for each box, in pixels of its image.
+    row for each box, in pixels of its image. Of both stages of `protocols.stages` each
+    slice has a row, and what the first found is in attention/.
 
     Raises:
       ConfigError: if no model is named.
@@ -37,17 +41,25 @@ def run(config: ConfigDict, workdir: Path) -> None:
     resolve.fields(config, {"batch_size": Count})
     if not config.init_from:
         raise ConfigError("config.init_from is empty; name a fine-tuned run's folder")
-    predictor = load_predictor(config.init_from)
-    data = settings.following(plain(config.data), predictor.spec)
-    source = roles.whole(data, predictor.host.prepare, workdir)
     if jax.process_index() != 0:
         return
+    predictor, source = _opened(Path(config.init_from), plain(config.data), workdir)
     if any(predictor.voxels):
         _masks(predictor, source, workdir / "masks")
     elif method_of(predictor.spec).boxes:
         _boxes(predictor, source, workdir / "detections.csv")
     else:
         _probabilities(predictor, source, workdir / "predictions.csv", config)
+
+
+def _opened(
+    run: Path, data: Mapping[str, Any], workdir: Path
+) -> tuple[Predictor, Source]:
+    if is_staged(run):
+        return staged(run, data, workdir)
+    predictor = load_predictor(run)
+    data = settings.following(data, predictor.spec)
+    return predictor, roles.whole(data, predictor.host.prepare, workdir)
 
 
 def _masks(predictor: Predictor, source: Source, folder: Path) -> None:

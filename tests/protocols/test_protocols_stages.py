@@ -1,5 +1,6 @@
 """Two stages: nobody is segmented by what was trained on them, nor tested twice."""
 
+import csv
 import json
 import shutil
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import tiny_stages
 
+from medssl_jax.commands import predict
+from medssl_jax.data import settings
 from medssl_jax.data.arrays import load_array
 from medssl_jax.data.attended import map_path
 from medssl_jax.errors import ConfigError, UserError
@@ -200,3 +203,17 @@ def test_two_stages_from_one_command_go_on_where_they_stopped(tmp_path, capsys):
     of_both = np.mean([one.scores for one in cases], axis=0)
     np.testing.assert_allclose(read_cases(out).scores, of_both, atol=1e-4)
     assert "AP" in read_cases(out).measures
+
+    # new volumes go through both stages as the test's did
+    config = load(str(tiny_stages.CONFIGS), "predict")
+    source = vary(
+        config, {"data": settings.source(**tiny_stages.PHANTOM | {"masks": False})}
+    )
+    source.data.on_error, source.init_from = "raise", str(tmp_path)
+    out = tmp_path / "new"
+    predict.run(source, out)
+    with (out / "predictions.csv").open() as file:
+        found = {row["name"]: row["probability_1"] for row in csv.DictReader(file)}
+    assert len(found) == tiny_stages.PHANTOM["count"] * tiny_stages.SLICES
+    found = [float(found[name]) for name in cases[0].names]
+    np.testing.assert_allclose(found, of_both, atol=1e-4)

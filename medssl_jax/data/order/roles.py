@@ -133,7 +133,8 @@ def whole(data: Mapping[str, Any], prepare: Prepare, folder: Path) -> Source:
     """
     reading, source = divide(data, _Open)
     opened = functools.partial(_Open, prepare, folder)
-    return resolve.call("data", opened, reading)("data", source)
+    open_source = resolve.call("data", opened, reading)
+    return open_source.sliced(open_source("data", source))
 
 
 def _without_fold(train: Source, seed: int, *, of: Count, left_out: Natural) -> Source:
