@@ -85,7 +85,9 @@ def convergence(run: Run) -> Section | None:
     drawn = [one for one in shown if any(each["epochs"] for each in one["curves"])]
     if not drawn:
         return None
-    return Section("Convergence", [Gallery([_epochs(**one) for one in drawn], 44)])
+    several = len({one["fraction"] for each in drawn for one in each["curves"]}) > 1
+    room = Gallery([_epochs(**one) for one in drawn], least_rem=44 if several else 25)
+    return Section("Convergence", [room])
 
 
 def _epochs(metric: str, curves: Sequence[Mapping[str, Any]]) -> Picture:
