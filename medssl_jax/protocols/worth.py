@@ -65,8 +65,8 @@ def table(
         "intervals by bootstrap over test patients; * leaves out 0. Ahead and behind: the "
         "shares of the labels at which it does so. Enough: the least of these shares "
         "with which it is as good, in the mean over seeds, as random weights with all "
-        "the labels that were used. Hours of the last call of each run, its evaluation "
-        "included.",
+        "the labels that were used. Hours are those of all calls of a pretraining, its "
+        "evaluation included.",
         "columns": [
             "pretraining",
             *(f"with {100 * end:g} %" for end in ends),
