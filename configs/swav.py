@@ -10,7 +10,8 @@ python -m medssl_jax.main --config=configs/swav.py:ct3d --config.data.root=DIR
 demo        phantom knees as MR, CT and ultrasound see them, a tenth of the labels;
             tested on MR; five minutes on two CPU cores.
 xray        2D, one modality, ResNet-50 w2, 100 epochs at batch 32 per GPU.
-multimodal  2D, prototypes, Sinkhorn and queue for each of four; shards or images.
+multimodal  2D, prototypes, Sinkhorn and queue for each of four; shards or images. 16 on a
+            TPU v5e take 5.3 of its 16 GiB (compiled for it by benchmarks/aot.py).
 ct3d        3D, densely connected network, batch 4 per GPU.
 nifti3d     the same on NIfTI, itk3d on MetaImage, NRRD and Analyze;
             data.window=percentiles is for MR.
