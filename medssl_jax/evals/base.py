@@ -60,9 +60,9 @@ class Evaluator(NamedTuple):
     during: scalars at every checkpoint; the best checkpoint is that of the lowest
       "validation_loss", where there is one.
     final: what results.json holds: `headline`, `tables`, `roc`, `curves` (title, note,
-      labels of axes and lines of x and y), `collapse`; where there is the last, the
-      headline has its verdict in words, and `embedded_examples` counts what it was
-      measured on.
+      labels of axes and lines of x and y), `floor` (the AUC of plain pixels, or None),
+      `collapse`; where there is the last, the headline has its verdict in words, and
+      `embedded_examples` counts what it was measured on.
     lacking: what the data cannot support, a line each, to be said before training.
     """
 

@@ -98,23 +98,25 @@ def classify(
         )
         found = results(sources["test"], p, context.seed)
         if floor and trained:
-            found["tables"].append(_floor(context, sources["test"], p))
+            below = _floor(context, sources["test"])
+            ours = {"the model": p if context.method.learns[1] else binary_scores(p)}
+            told = pixels.table(below, sources["test"], ours, seed=context.seed)
+            found["tables"].append(told)
+            found["floor"] = below.value(sources["test"])
         return found
 
     lacking = unscored(sources["test"], classes, ordered=context.method.ordered)
     return Evaluator(during, final, lacking)
 
 
-def _floor(context: Context, test: Source, p: np.ndarray) -> dict[str, Any]:
-    found = pixels.pixel_floor(
+def _floor(context: Context, test: Source) -> pixels.Floor:
+    return pixels.pixel_floor(
         context.sources["train"],
         test,
         context.draw,
         batch_size=context.batch_size,
         seed=context.seed,
     )
-    scores = p if context.method.learns[1] else binary_scores(p)
-    return pixels.table(found, test, {"the model": scores}, seed=context.seed)
 
 
 def _validation(

@@ -32,6 +32,12 @@ class Floor(NamedTuple):
     metric: Callable[[Any, Any], float]
     lacking: str
 
+    def value(self, test: Source) -> float | None:
+        """Return the AUC on `test`, whose scores these are; None where there are none."""
+        if self.lacking:
+            return None
+        return float(self.metric(np.asarray(test.labels), self.scores))
+
 
 def pixel_floor(
     train: Source, test: Source, draw: DrawRecord, *, batch_size: int, seed: int

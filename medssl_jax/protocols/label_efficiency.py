@@ -171,7 +171,9 @@ def _results(
     used = {place: outcome.labels_used(f) for place, f in plan.measured.items()}
     against = {name: start.against for name, start in plan.starts.items()}
     results = summarise(runs, used, seed=seed, against=against)
-    results["tables"][0]["note"] += _held_back(plan)
+    metric = next(iter(runs.values())).main
+    results["floor"] = _floor(plan.measured, metric)
+    results["tables"][0]["note"] += f"{_held_back(plan)}{results['floor']}"
     if choices:
         results["headline"] += f" {rates.told(choices)}"
         results["tables"].append(rates.table(choices, seed=seed + rates.APART))
@@ -180,7 +182,6 @@ def _results(
     by_seed: dict[rates.Line, list[Path]] = {}
     for place, folder in plan.measured.items():
         by_seed.setdefault(place[:2], []).append(folder)
-    metric = next(iter(runs.values())).main
     if found := convergence.table(by_seed, metric):
         results["tables"].append(found)
     results["convergence"] = convergence.curves(by_seed, metric)
@@ -205,6 +206,19 @@ def _held_back(plan: _Plan) -> str:
         return ""
     random = "" if all(pretrained) else ", random ones never"
     return f" Pretrained encoders {' and '.join(said)}{random}."
+
+
+def _floor(measured: Mapping[Place, Path], metric: str) -> str:
+    """Say what plain pixels reach with each share of the labels, or nothing."""
+    by_fraction: dict[float, list[float | None]] = {}
+    for place, folder in measured.items():
+        found = files.read_json(folder / "results.json").get("floor")
+        by_fraction.setdefault(place.fraction, []).append(found)
+    known = {f: each for f, each in by_fraction.items() if None not in each}
+    if metric != "AUC" or not known:
+        return ""
+    told = [f"{np.mean(each):.3f} with {100 * f:g} %" for f, each in known.items()]
+    return f" Principal components of pixels reach an AUC of {', '.join(told)}."
 
 
 def _read(folders: Mapping[Place, Path]) -> dict[Place, Cases]:

@@ -344,8 +344,10 @@ def test_a_classifier_is_set_beside_its_floor(tmp_path):
     labels = np.arange(N) % 2
     p = np.stack([1 - labels, labels], axis=1).astype(np.float32)
     of_all = context(tmp_path, labels, p, learns=(2, 0))
-    *_, table = classify(of_all, floor=True).final(None, None)["tables"]
+    found = classify(of_all, floor=True).final(None, None)
+    *_, table = found["tables"]
     assert table["title"] == floor.TITLE
+    assert table["rows"][0][1].startswith(f"{found['floor']:.3f} (")
     assert table["rows"][1][:2] == ["the model", "1.000 (1.000 to 1.000)"]
 
 

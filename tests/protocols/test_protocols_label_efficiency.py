@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.protocols import experiment, initialisations, outcome, transfer
 from medssl_jax.protocols import label_efficiency as protocol
+from medssl_jax.protocols.label_curves import Place
 
 CONFIG = Path(__file__).parents[2] / "configs/label_efficiency.py"
 FRACTIONS = (0.5, 1.0)
@@ -135,6 +136,21 @@ def test_validation_labels_are_counted_beside_those_of_each_fraction(label_effic
     assert [row["validation_examples"] for row in table] == ["6"] * 4
     said = "training labels; each run chose its checkpoint by 6 validation labels"
     assert said in results(folder)["headline"]
+
+
+def test_what_pixels_reach_is_told_by_the_share_of_labels(tmp_path):
+    measured = {}
+    for fraction, floors in ((0.1, (0.7, 0.8)), (1.0, (0.9, 0.91))):
+        for seed, floor in enumerate(floors):
+            folder = tmp_path / f"{fraction}/{seed}"
+            folder.mkdir(parents=True)
+            (folder / "results.json").write_text(json.dumps({"floor": floor}))
+            measured[Place(fraction, "random", seed)] = folder
+    told = " Principal components of pixels reach an AUC of 0.750 with 10 %, 0.905 with 100 %."
+    assert protocol._floor(measured, "AUC") == told
+    assert protocol._floor(measured, "kappa") == ""
+    (folder / "results.json").write_text("{}")  # of a run without one
+    assert "100 %" not in protocol._floor(measured, "AUC")
 
 
 def test_validation_examples_without_a_label_are_not_counted(tmp_path):
