@@ -12,7 +12,7 @@ demo        phantom knees as MR, CT and ultrasound see them, a tenth of the labe
 xray        2D, one modality, ResNet-50 w2, 100 epochs at batch 32 per GPU.
 multimodal  2D, prototypes, Sinkhorn and queue for each of four; shards or images. 16 on a
             TPU v5e take 5.3 of its 16 GiB (compiled for it by benchmarks/aot.py).
-ct3d        3D, densely connected network, batch 4 per GPU.
+ct3d        3D, densely connected network, batch 4 per GPU; a TPU v5e holds 2 (13.0 of 16 GiB).
 nifti3d     the same on NIfTI, itk3d on MetaImage, NRRD and Analyze;
             data.window=percentiles is for MR.
 The published three are not yet run: the data (1.3, 105 million images, 24,440 volumes)

@@ -130,8 +130,9 @@ def _panels(lines: Sequence[Band], xlabel: str, ylabel: str) -> Figure:
         axes.tick_params(labelbottom=i + _COLUMNS >= len(others))  # the column's last
     for axes in grid.flat[len(others) :]:
         axes.set_visible(False)
-    handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles[:1], names[:1], loc="outside upper right")
+    measures = dict.fromkeys(by[line.name].name for line in others)
+    handles, _ = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles[:1], [" or ".join(measures)], loc="outside upper right")
     figure.supxlabel(xlabel, size="medium")
     figure.supylabel(ylabel, size="medium")
     return figure
