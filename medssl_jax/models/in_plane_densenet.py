@@ -13,6 +13,7 @@ from medssl_jax.errors import ConfigError
 from medssl_jax.models.conv_norm import ConvNorm
 from medssl_jax.models.features import Features
 from medssl_jax.models.network import Network, pure
+from medssl_jax.models.recompute import recomputed
 from medssl_jax.ranges import Count, Natural, Ndim
 
 
@@ -26,6 +27,7 @@ def in_plane_densenet(
     features: Count,
     dtype: DTypeLike = jnp.float32,
     axis_name: str | None = None,
+    recompute: bool = False,
 ) -> Network:
     """Return the encoder (b, *s, c) -> Features, for images of any size.
 
@@ -50,6 +52,8 @@ def in_plane_densenet(
       features: length of the result, an even number.
       dtype: of the computation; parameters, statistics and features are float32.
       axis_name: mapped axis over which batch statistics are averaged.
+      recompute: keep of a unit only its convolution's result and its own, and make norms
+        and concatenations anew for the gradient.
 
     Raises:
       ConfigError: if `features` is odd, or there are no blocks.
@@ -64,7 +68,7 @@ def in_plane_densenet(
     if not blocks:
         raise ConfigError("blocks is empty; give the units of one block or more")
     shape = (ndim, tuple(blocks), in_plane_blocks, initial_features, growth, features)
-    return pure(_InPlaneDenseNet(*shape, dtype, axis_name))
+    return pure(_InPlaneDenseNet(*shape, dtype, axis_name, recompute))
 
 
 class _InPlaneDenseNet(nn.Module):
@@ -76,32 +80,47 @@ class _InPlaneDenseNet(nn.Module):
     features: int
     dtype: DTypeLike
     axis_name: str | None
+    recompute: bool
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *s c"], train: int) -> Features:
-        def unit(x, features, size, name):
-            strides = (1,) * self.ndim
-            parts = {"dtype": self.dtype, "axis_name": self.axis_name, "name": name}
-            x = ConvNorm(features, size[-self.ndim :], strides, **parts)(x, train)
-            return nn.leaky_relu(x)
+        unit = _InPlaneDenseNet._unit
+        if self.recompute:
+            unit = recomputed(unit, static_argnums=(2, 3, 4, 5))
 
         def depth(block, size):
             return 1 if block < self.in_plane_blocks else size
 
-        x = unit(x, self.initial_features, (depth(0, 3), 3, 3), "stem")
+        size = (depth(0, 3), 3, 3)
+        x = unit(self, [x], train, self.initial_features, size, "stem")
         maps = []
         for i, units in enumerate(self.blocks):
             if i > 0:
                 maps.append(x)
                 x = halve(x, (depth(i - 1, 2), 2, 2)[-self.ndim :])
+            # one by one: each is kept once, whoever reads it
+            grown, size = [x], (depth(i, 3), 3, 3)
             for j in range(units):
                 name = f"block{i + 1}_{j}"
-                new = unit(x, self.growth, (depth(i, 3), 3, 3), name)
-                x = jnp.concatenate([x, new], axis=-1)
-        x = unit(x, self.features // 2, (1, 1, 1), "mix").astype(jnp.float32)
+                grown.append(unit(self, grown, train, self.growth, size, name))
+            x = jnp.concatenate(grown, axis=-1)
+        x = unit(self, [x], train, self.features // 2, (1, 1, 1), "mix")
+        x = x.astype(jnp.float32)
         voxels = range(1, x.ndim - 1)
         vector = jnp.concatenate([jnp.max(x, voxels), jnp.mean(x, voxels)], axis=-1)
         return Features(vector, (*maps, x))
+
+    def _unit(self, grown, train, features, size, name):
+        """Convolve all that `grown` has, normalise, LeakyReLU."""
+        convolved = ConvNorm(
+            features,
+            size[-self.ndim :],
+            (1,) * self.ndim,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=name,
+        )
+        return nn.leaky_relu(convolved(jnp.concatenate(grown, axis=-1), train))
 
 
 def halve(x: Float[Array, "b *s c"], window: tuple[int, ...]) -> Float[Array, "b *t c"]:

@@ -10,6 +10,7 @@ from jax._src.ad_checkpoint import saved_residuals
 
 from medssl_jax.models.densenet import densenet
 from medssl_jax.models.features import pooled
+from medssl_jax.models.in_plane_densenet import in_plane_densenet
 from medssl_jax.models.network import Network, starting_from
 from medssl_jax.models.resnet import resnet
 from medssl_jax.models.unet import unet
@@ -29,6 +30,15 @@ BACKBONES = {
     "unet": functools.partial(unet, ndim=2, width=4, levels=2),
     "densenet": functools.partial(
         densenet, ndim=2, blocks=(2,), initial_features=4, growth=4, stem="small"
+    ),
+    "in_plane_densenet": functools.partial(
+        in_plane_densenet,
+        ndim=2,
+        blocks=(1, 2),
+        in_plane_blocks=1,
+        initial_features=4,
+        growth=4,
+        features=8,
     ),
     "vit": functools.partial(
         vit,
@@ -108,6 +118,7 @@ MOST = {
     "r3d18": (340, 245),
     "resnet50": (43.0, 28.0),
     "densenet121": (64.0, 21.0),
+    "ct3d": (290.0, 195.0),
     "unet": (60.0, 37.0),
     "vit_s": (68.0, 25.0),
     "decoder": (79.0, 57.0),
@@ -140,6 +151,18 @@ PUBLISHED = {
             stem="imagenet",
         ),
         (224, 224),
+    ),
+    "ct3d": (
+        functools.partial(
+            in_plane_densenet,
+            ndim=3,
+            blocks=(1, 2, 3, 3, 3),
+            in_plane_blocks=2,
+            initial_features=16,
+            growth=7,
+            features=1024,
+        ),
+        (40, 224, 192),
     ),
     "unet": (functools.partial(unet, ndim=3, width=16, levels=5), (64, 64, 64)),
     "vit_s": (
