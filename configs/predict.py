@@ -9,7 +9,8 @@ scan; of a model that segments, OUT/masks a file for each, in the format of its 
 series it is a DICOM SEG, which viewers lay over the series; it has the series' patient and
 study, so keep it where the scans are kept. Scans are brought to [0, 1] as they were for the
 model's training, and have as many channels unless data.channels is set. Of a run of
-configs/metastases.py each slice gets a row, beside what the first stage finds. The demo needs runs/segment-demo, of configs/segment.py.
+configs/metastases.py each slice gets a row, beside what the first stage finds. The demo
+needs runs/segment-demo, of configs/segment.py.
 """
 
 from ml_collections import ConfigDict

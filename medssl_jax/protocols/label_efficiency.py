@@ -172,8 +172,8 @@ def _results(
     against = {name: start.against for name, start in plan.starts.items()}
     results = summarise(runs, used, seed=seed, against=against)
     metric = next(iter(runs.values())).main
-    results["floor"] = _floor(plan.measured, metric)
-    results["tables"][0]["note"] += f"{_held_back(plan)}{results['floor']}"
+    results["floor_told"] = _floor(plan.measured, metric)
+    results["tables"][0]["note"] += f"{_held_back(plan)}{results['floor_told']}"
     if choices:
         results["headline"] += f" {rates.told(choices)}"
         results["tables"].append(rates.table(choices, seed=seed + rates.APART))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from medssl_jax.data.attended import map_path, write_map
 from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.order.splits import fold_of
+from medssl_jax.data.source import Source
 from medssl_jax.errors import DataError
 from medssl_jax.evals.sliding import slabs
 from medssl_jax.protocols.experiment import vary
@@ -44,11 +45,18 @@ def write_maps(
         if role == TRAIN and len(runs) > 1:
             folds = fold_of(source, len(runs), config.data.split_seed)
             left_out_by = [[find[fold]] for fold in folds]
-        for i in tqdm(range(len(source)), desc=f"maps of {role}", disable=None):
-            if not map_path(folder, source, i).exists():
-                image = source[i]["image"]
-                found = np.mean([one(image) for one in left_out_by[i]], axis=0)
-                write_map(folder, source, i, found)
+        write_missing(source, folder, left_out_by, desc=f"maps of {role}")
+
+
+def write_missing(
+    volumes: Source, folder: Path, find: Sequence[Sequence[Finder]], *, desc: str
+) -> None:
+    """Write a map of each volume that has none: the mean of what its own `find` says."""
+    for i in tqdm(range(len(volumes)), desc=desc, disable=None):
+        if not map_path(folder, volumes, i).exists():
+            image = volumes[i]["image"]
+            found = np.mean([one(image) for one in find[i]], axis=0)
+            write_map(folder, volumes, i, found)
 
 
 def maps_folder(runs: Sequence[Path], within: Path) -> Path:

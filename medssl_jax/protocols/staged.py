@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from medssl_jax.data import settings
-from medssl_jax.data.attended import map_path, write_map
 from medssl_jax.data.order import roles
 from medssl_jax.data.source import Source
-from medssl_jax.protocols.maps import finder, maps_folder
+from medssl_jax.errors import DataError
+from medssl_jax.protocols.experiment import has_results
+from medssl_jax.protocols.maps import finder, maps_folder, write_missing
 from medssl_jax.protocols.stages import ATTENDED
 from medssl_jax.run.provenance import read_config
 from medssl_jax.saved.predictor import Predictor, load_predictor, together
@@ -37,18 +35,18 @@ def staged(
 
     Raises:
       ConfigError: if the runs of a stage differ in more than their seed.
-      DataError: if a stage has no predictor, or the data cannot be used.
+      DataError: if the run is not finished, a stage has no predictor, or the data cannot
+        be used.
     """
+    if not has_results(run):
+        raise DataError(run, "is not finished; start it again, it goes on")
     of_first, of_second = (_runs(run / stage) for stage in (_FIRST, _SECOND))
     first = load_predictor(of_first[0])
     data = settings.following(data, first.spec)
     volumes = roles.whole(data, first.host.prepare, workdir)
     maps = maps_folder(of_first, workdir / "attention")
     find = [finder(one) for one in of_first]
-    for i in tqdm(range(len(volumes)), desc="maps", disable=None):
-        if not map_path(maps, volumes, i).exists():
-            image = volumes[i]["image"]
-            write_map(maps, volumes, i, np.mean([one(image) for one in find], axis=0))
+    write_missing(volumes, maps, [find] * len(volumes), desc="maps")
     predictors = [load_predictor(one) for one in of_second]
     predictor = predictors[0]
     if len(predictors) > 1:

@@ -66,7 +66,7 @@ def table(
         "shares of the labels at which it does so. Enough: the least of these shares "
         "with which it is as good, in the mean over seeds, as random weights with all "
         "the labels that were used. Hours are those of all calls of a pretraining, its "
-        f"evaluation included.{results.get('floor', '')}",
+        f"evaluation included.{results.get('floor_told', '')}",
         "columns": [
             "pretraining",
             *(f"with {100 * end:g} %" for end in ends),

@@ -12,7 +12,7 @@ from medssl_jax.commands import predict
 from medssl_jax.data import settings
 from medssl_jax.data.arrays import load_array
 from medssl_jax.data.attended import map_path
-from medssl_jax.errors import ConfigError, UserError
+from medssl_jax.errors import ConfigError, DataError, UserError
 from medssl_jax.protocols import ensemble, maps, stages
 from medssl_jax.protocols.experiment import load, vary
 from medssl_jax.protocols.tested import read_cases
@@ -217,3 +217,6 @@ def test_two_stages_from_one_command_go_on_where_they_stopped(tmp_path, capsys):
     assert len(found) == tiny_stages.PHANTOM["count"] * tiny_stages.SLICES
     found = [float(found[name]) for name in cases[0].names]
     np.testing.assert_allclose(found, of_both, atol=1e-4)
+    (tmp_path / "results.json").unlink()
+    with pytest.raises(DataError, match="is not finished; start it again"):
+        predict.run(source, out)

@@ -339,6 +339,14 @@ def test_every_line_has_a_band_and_many_lines_have_panels_beside_the_last(count)
             assert of_last == figures.GREY != of_line
 
 
+def test_the_legend_of_panels_names_all_that_lines_are_measured_by():
+    x, y = np.array([10.0, 100.0]), np.array([[0.6, 0.8], [0.7, 0.9]])
+    against = {"a": "r", "b": "r", "c": "s", "r": "r", "s": "s"}
+    lines = [protocol_figures.Band(n, x, y, other) for n, other in against.items()]
+    (legend,) = protocol_figures.bands(lines, xlabel="", ylabel="").legends
+    assert [text.get_text() for text in legend.texts] == ["r or s"]
+
+
 def test_a_start_whose_interval_holds_0_is_not_said_to_be_ahead():
     same = constant(0.5)
     noisy = same._replace(measures={"AUC": lambda at: 0.51 + 0.1 * (np.mean(at) > 4)})
@@ -464,6 +472,9 @@ def test_convergence_shows_the_main_metric_and_those_of_detection(tmp_path):
     assert dice.alt.startswith("Validation Dice") and told in dice.alt
     assert froc.alt.startswith("Validation FROC over epochs")
     assert "means over 3 seeds; bands: a deviation" in dice.caption
+    assert found.blocks[0].least_rem == 44
+    single = {"metric": "AUC", "curves": [course("SwAV", 1.0, (0.25, 0.5))]}
+    assert converged(tmp_path, single).blocks[0].least_rem == 25  # one panel
 
 
 def test_curves_without_an_epoch_are_left_out(tmp_path):
