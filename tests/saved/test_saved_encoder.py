@@ -149,11 +149,9 @@ def test_how_a_network_is_run_is_no_part_of_what_it_is():
 
 
 def test_a_way_of_running_that_a_model_lacks_is_refused():
-    network = {**MODEL, "name": "in_plane_densenet"}
-    with pytest.raises(ConfigError, match="config.running.recompute is True, which"):
-        backbone(
-            network, dtype=jnp.float32, axis_name=None, running={"recompute": True}
-        )
+    network = {"name": "unet", "ndim": 2, "width": 2, "levels": 2}
+    with pytest.raises(ConfigError, match="config.running.drop_path is 0.1, which"):
+        backbone(network, dtype=jnp.float32, axis_name=None, running={"drop_path": 0.1})
 
 
 def renamed(tensors, name):
