@@ -39,7 +39,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
         one = load(__file__, variant)
         for head in heads:
             if head not in some:
-                del one.method.heads[head]
+                one.method.heads[head].weight = 0.0
         config.variants[name] = one
     config.order = tuple(kept)
     config.variants.pretrained.init_from = config.get_ref("init_from")

@@ -16,7 +16,7 @@ from medssl_jax.methods.base import Params
 from medssl_jax.methods.label_losses import masked_cross_entropy
 from medssl_jax.models import heads
 from medssl_jax.models.features import Features
-from medssl_jax.ranges import Natural, Positive
+from medssl_jax.ranges import Natural, NotNegative
 from medssl_jax.views.placed import planes_through
 
 _FIELD = "method.heads"
@@ -24,6 +24,8 @@ _FIELD = "method.heads"
 
 class Head(NamedTuple):
     """What a head learns, and how much its loss weighs.
+
+    A weight of 0 leaves it out; its columns stay counted, so that the labels are read alike.
 
     findings: columns of the labels; or
     planes: a label of each slice.
@@ -35,7 +37,7 @@ class Head(NamedTuple):
 
 
 def head(
-    *, weight: Positive, findings: Sequence[Natural] = (), planes: bool = False
+    *, weight: NotNegative, findings: Sequence[Natural] = (), planes: bool = False
 ) -> Head:
     """Return what the settings of a head say.
 
@@ -94,12 +96,13 @@ def auxiliary_heads(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
     Source: arXiv:2201.01283, section IV-E, whose heads are the types of haemorrhage and
     a label of each slice; their weights and layers are not said.
     """
-    known = {name: _named(name, of_one) for name, of_one in settings.items()}
+    stated = {name: _named(name, of_one) for name, of_one in settings.items()}
+    known = {name: one for name, one in stated.items() if one.weight}
     layers = {
         name: heads.linear(output_size=len(one.findings) or 1, dtype=dtype)
         for name, one in known.items()
     }
-    columns = [column for one in known.values() for column in one.findings]
+    columns = [column for one in stated.values() for column in one.findings]
     planes = any(one.planes for one in known.values())
 
     def fields(placed, example):
