@@ -22,7 +22,8 @@ config.data, config.splits and config.model are those of all; config.pretraining
 config.experiment have the rest, at the size of configs/small.py. config.tasks names any of
 simclr, byol, swav, gmml, rotation, jigsaw, relative_patch_location, exemplar and cpc. GMML has
 a network of its own, and random weights of it beside. One's own: --config.model for the
-others' network, --config.experiment.method.findings=2 for findings.
+others' network, --config.experiment.method.classes=0 --config.experiment.method.findings=2 for
+findings.
 """
 
 from ml_collections import ConfigDict, FieldReference

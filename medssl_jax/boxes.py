@@ -8,13 +8,13 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Real
 
-Boxes = Float[Array, "... corners"]
+Boxes = Real[Array, "... corners"]  # pixels may be integers
 
 
 def iou(
-    boxes: Float[Array, "n corners"], others: Float[Array, "m corners"]
+    boxes: Real[Array, "n corners"], others: Real[Array, "m corners"]
 ) -> Float[Array, "n m"]:
     """Return the intersection over the union of each pair; float32 at least.
 
@@ -39,7 +39,7 @@ def overlap(first: Boxes, second: Boxes) -> tuple[Array, Array, Array]:
     return shared, union, around
 
 
-def corners(boxes: Boxes) -> tuple[Float[Array, "... r"], Float[Array, "... r"]]:
+def corners(boxes: Boxes) -> tuple[Real[Array, "... r"], Real[Array, "... r"]]:
     """Return the lower and the upper corners."""
     low, high = jnp.split(boxes, 2, axis=-1)
     return low, high
@@ -47,7 +47,7 @@ def corners(boxes: Boxes) -> tuple[Float[Array, "... r"], Float[Array, "... r"]]
 
 @functools.partial(jax.jit, static_argnames="iou")
 def nms(
-    boxes: Float[Array, "n corners"],
+    boxes: Real[Array, "n corners"],
     scores: Float[Array, " n"],
     kinds: Integer[Array, " n"],
     *,
@@ -94,4 +94,5 @@ def _size(low, high):
 
 
 def _float32_at_least(x):
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+    wide = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits >= 32
+    return x if wide else x.astype(jnp.float32)

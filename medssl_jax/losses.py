@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.nn import log_softmax, logsumexp, one_hot, sigmoid, softmax
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Real
 
 from medssl_jax.boxes import overlap
 
@@ -243,12 +243,14 @@ def sigmoid_focal(
     cross_entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
     p = sigmoid(logits)
     wrong = p * (1.0 - targets) + (1.0 - p) * targets
+    # a power below 1 has no slope at 0, where p is rounded to what is right
+    wrong = jnp.maximum(wrong, jnp.finfo(wrong.dtype).tiny)
     weight = alpha * targets + (1.0 - alpha) * (1.0 - targets)
     return weight * cross_entropy * wrong**gamma
 
 
 def giou_loss(
-    boxes: Float[Array, "n corners"], others: Float[Array, "n corners"]
+    boxes: Real[Array, "n corners"], others: Real[Array, "n corners"]
 ) -> Float[Array, " n"]:
     """Return 1 - the generalized intersection over union of each pair, 0 to 2.
 

@@ -37,6 +37,33 @@ def test_focal_loss_without_focus_is_half_the_cross_entropy_and_never_overflows(
     assert np.isfinite(slope(logits)).all()
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_has_a_slope_where_what_is_right_is_certain(gamma):
+    logits = jnp.array([200.0, -200.0, 30.0, 0.0])
+    targets = jnp.array([1, 0, 1, 1])
+    loss = lambda x: sigmoid_focal(x, targets, alpha=0.5, gamma=gamma).sum()
+    slope = jax.grad(loss)(logits)
+    np.testing.assert_array_equal(slope[:2], 0.0)
+    assert abs(slope[2]) < 1e-6
+    z = 1e-6  # (1 - p)^gamma log p at p = .5, by differences
+    at = lambda x: 0.5 * np.log1p(np.exp(-x)) * (1 / (1 + np.exp(x))) ** gamma
+    assert slope[3] == pytest.approx((at(z) - at(-z)) / (2 * z), rel=1e-4)
+
+
+def test_boxes_of_whole_pixels_may_be_integers():
+    whole = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [40, 40, 50, 60]])
+    first, second = jnp.asarray(whole, jnp.int32), jnp.asarray(whole, jnp.float32)
+    np.testing.assert_array_equal(
+        on_boxes.iou(first, first), on_boxes.iou(second, second)
+    )
+    np.testing.assert_array_equal(
+        giou_loss(first, first[::-1]), giou_loss(second, second[::-1])
+    )
+    scores, kinds = jnp.array([0.9, 0.8, 0.7]), jnp.zeros(3, jnp.int32)
+    kept = on_boxes.nms(first, scores, kinds, iou=0.3)
+    assert kept.tolist() == [True, False, True]
+
+
 def test_giou_loss_equals_the_reference_values():
     random = np.random.RandomState(1)
     first, second = drawn(random, 5), drawn(random, 5)

@@ -114,7 +114,8 @@ class _Detector(nn.Module):
         last = (3,) * ndim
         rare = -math.log((1 - _RARE) / _RARE)
         kinds = _Conv(self.kinds, last, self.dtype, normal(0.01), rare, name="kinds")
-        faces = _Conv(2 * ndim, last, self.dtype, normal(0.01), name="faces")
+        # all boxes reach a stride at first: a face that relu holds at 0 learns nothing
+        faces = _Conv(2 * ndim, last, self.dtype, normal(0.01), 1.0, name="faces")
         middle = _Conv(1, last, self.dtype, normal(0.01), name="middle")
         found = []
         for x in pyramid:

@@ -43,7 +43,8 @@ def warning(said: str) -> str:
         return ""
     return (
         f"{said}: the test does not speak of new patients. Hold the same out there: "
-        "splits.test, data.split_seed and the table have to be those of this run"
+        "splits.test, seed (data.split_seed of fine-tuning) and the table have to be "
+        "those of this run"
     )
 
 

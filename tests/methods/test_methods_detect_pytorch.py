@@ -177,3 +177,13 @@ def test_the_published_detector_has_as_many_parameters_as_torchvisions():
     made = jax.eval_shape(make, jnp.zeros((1, 64, 64, 3)))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(made))
     assert count == 32_269_600 + 53_120
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_face_of_a_new_detector_is_held_at_0(seed):
+    """Held there, as half of torchvision's are at first, it has no gradient."""
+    made = maps(jax.random.normal(jax.random.key(seed), (2, 64, 128, 3)))
+    head = detector(**HEAD, dtype=jnp.float32)
+    variables = head.init(jax.random.key(seed), made)
+    found, _ = head.apply(variables, made, True)
+    np.testing.assert_array_less(0.5, found.distances)
