@@ -31,7 +31,7 @@ def overlap(first: Boxes, second: Boxes) -> tuple[Array, Array, Array]:
     Area or volume, of boxes at the same place of arrays that broadcast; float32 at
     least. A box whose upper corner is below its lower has size 0.
     """
-    first, second = map(_float32_at_least, (first, second))
+    first, second = map(float32_at_least, (first, second))
     (low, high), (other_low, other_high) = corners(first), corners(second)
     shared = _size(jnp.maximum(low, other_low), jnp.minimum(high, other_high))
     union = _size(low, high) + _size(other_low, other_high) - shared
@@ -93,6 +93,7 @@ def _size(low, high):
     )
 
 
-def _float32_at_least(x):
+def float32_at_least(x: Real[Array, "..."]) -> Float[Array, "..."]:
+    """Return x, or it as float32 if it is of fewer bits or of integers."""
     wide = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits >= 32
     return x if wide else x.astype(jnp.float32)

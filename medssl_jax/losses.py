@@ -6,7 +6,7 @@ from jax import lax
 from jax.nn import log_softmax, logsumexp, one_hot, sigmoid, softmax
 from jaxtyping import Array, Bool, Float, Integer, Real
 
-from medssl_jax.boxes import overlap
+from medssl_jax.boxes import float32_at_least, overlap
 
 # of each voxel the class, or whether it belongs to each of k regions that may overlap;
 # -1 where unknown
@@ -128,7 +128,7 @@ def triplet(
 
     Source: FaceNet, arXiv:1503.03832, eq. 1 and 2.
     """
-    anchor, positive, negative = map(_float32_at_least, (anchor, positive, negative))
+    anchor, positive, negative = map(float32_at_least, (anchor, positive, negative))
     near, far = (
         jnp.mean(jnp.square(anchor - x), axis=-1) for x in (positive, negative)
     )
@@ -153,7 +153,7 @@ def swapped_prediction(
 
     Source: SwAV, arXiv:2006.09882, eq. 2 and section 3.3 (multi-crop).
     """
-    log_p = log_softmax(_float32_at_least(scores) / temperature, axis=-1)
+    log_p = log_softmax(float32_at_least(scores) / temperature, axis=-1)
     cross_entropy = -jnp.einsum(
         "abk,vbk->avb", assignments, log_p, precision=lax.Precision.HIGHEST
     )
@@ -187,7 +187,7 @@ def dice_loss(
     Source: V-Net, arXiv:1606.04797, without its squares, as MONAI and nnU-Net have it;
     nnU-Net's loss is this minus 1.
     """
-    logits = _float32_at_least(logits)
+    logits = float32_at_least(logits)
     if labels.ndim == logits.ndim:
         p, y, known = sigmoid(logits), labels == 1, labels >= 0
     else:
@@ -212,7 +212,7 @@ def voxel_cross_entropy(
     Unknown voxels count with 0 and are not taken out of the divisor, as in
     `methods.label_losses.masked_cross_entropy`.
     """
-    logits, known = _float32_at_least(logits), labels >= 0
+    logits, known = float32_at_least(logits), labels >= 0
     if labels.ndim == logits.ndim:
         each = optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
     else:
@@ -238,7 +238,7 @@ def sigmoid_focal(
 
     Source: arXiv:1708.02002, eq. 5, as torchvision has it.
     """
-    logits = _float32_at_least(logits)
+    logits = float32_at_least(logits)
     targets = targets.astype(logits.dtype)
     cross_entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
     p = sigmoid(logits)
@@ -283,13 +283,9 @@ def _over_batch(sums: Float[Array, "b k"], axis_name):
     return jnp.broadcast_to(total, sums.shape)
 
 
-def _float32_at_least(x):
-    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-
-
 def _anchor_scores(anchors, positives, temperature, axis_name):
     """Score this device's b anchors against all B positives; return the own columns."""
-    anchors, positives = map(_float32_at_least, (anchors, positives))
+    anchors, positives = map(float32_at_least, (anchors, positives))
     anchors, columns = l2_normalize(anchors), l2_normalize(positives)
     start = 0
     if axis_name is not None:
@@ -305,7 +301,7 @@ def _pair_scores(first, second, temperature, axis_name):
 
     Returns the scores, those of the positives (2b,) and their columns (2b,).
     """
-    rows = l2_normalize(_float32_at_least(jnp.concatenate([first, second])))
+    rows = l2_normalize(float32_at_least(jnp.concatenate([first, second])))
     columns, start = rows, 0
     if axis_name is not None:
         columns = lax.all_gather(rows, axis_name, tiled=True)

@@ -25,7 +25,7 @@ _FIELD = "method.heads"
 class Head(NamedTuple):
     """What a head learns, and how much its loss weighs.
 
-    A weight of 0 leaves it out; its columns stay counted, so that the labels are read alike.
+    A weight of 0 leaves it out; its columns stay counted, and labels are read alike.
 
     findings: columns of the labels; or
     planes: a label of each slice.

@@ -135,8 +135,8 @@ def _check_apart(
     if both:
         raise ConfigError(
             f"{both.told()} in what config.pretraining.{name} would be trained on, and "
-            "must not be: its splits.test, seed (data.split_seed of fine-tuning) and table have to be those of "
-            "config.experiment"
+            "must not be: its splits.test, seed (data.split_seed of fine-tuning) and "
+            "table have to be those of config.experiment"
         )
     return both
 
