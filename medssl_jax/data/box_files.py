@@ -18,6 +18,7 @@ from medssl_jax.errors import DataError
 _CORNERS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("path", *_CORNERS, "label", "patient")
 _BEYOND = 1.0  # pixels that a box may reach over the image's edge, and is cut
+_FARTHEST = 1e9  # pixels; JSON's numbers can be larger than a float
 
 
 class Box(NamedTuple):
@@ -39,21 +40,28 @@ class BoxTable(NamedTuple):
       none.
     kinds: names of the kinds 0, 1, 2, ..., where they are known.
     patients: of each listed image, where they are known.
+    sizes: rows and columns of an image, where the file says them.
+    complete: images that are not listed are unknown (COCO), and not without boxes (CSV).
     """
 
     path: str
     boxes: Mapping[str, Sequence[Box]]
     kinds: Sequence[str] | None
     patients: Mapping[str, str] | None
+    sizes: Mapping[str, tuple[int, int]]
+    complete: bool
 
     def of(self, name: str, shape: tuple[int, int]) -> Float32[np.ndarray, "m 5"]:
         """Return an image's boxes as records have them: rows first, as fractions.
 
         Raises:
-          DataError: naming file and line, if a box has no area or reaches over the
-            image, which is of `shape` (rows, columns).
+          DataError: naming file and line, if a box reaches over the image, which is of
+            `shape` (rows, columns), or the file says that it is of another.
         """
         rows, columns = shape
+        if (said := self.sizes.get(name, shape)) != shape:
+            text = f"says that {name!r} is of {said[1]} x {said[0]} pixels"
+            raise DataError(self.path, f"{text}, and it is of {columns} x {rows}")
         found = np.empty((0, 5), np.float32)
         for box in self.boxes.get(name, ()):
             self._check(box, name, shape)
@@ -64,12 +72,9 @@ class BoxTable(NamedTuple):
 
     def _check(self, box, name, shape):
         rows, columns = shape
-        said = f"{box.place}: the box {_said(box)} of {name!r}"
-        if box.x1 <= box.x0 or box.y1 <= box.y0:
-            raise DataError(self.path, f"{said} has no area; x0 < x1 and y0 < y1")
         low, high = min(box.x0, box.y0), (box.x1 - columns, box.y1 - rows)
         if low < -_BEYOND or max(high) > _BEYOND:
-            text = f"{said} is not within the image of {columns} x {rows} pixels"
+            text = f"{_called(box, name)} is not within the image of {columns} x {rows} pixels"
             raise DataError(self.path, f"{text}: are they pixels of this size?")
 
 
@@ -87,9 +92,9 @@ def read_boxes(path: str, kinds: Sequence[str]) -> BoxTable:
 
     Raises:
       DataError: naming file and line or entry: a header that lacks a column, cells that
-        are no numbers, NaN, fractions taken for pixels, a label that is none of
-        `kinds`, two patients of one image; of COCO a crowd, an image or category that
-        is not there, ids that repeat.
+        are no numbers, NaN, a box without area, fractions taken for pixels, a label
+        that is none of `kinds`, two patients of one image; of COCO a crowd, an image or
+        category that is not there, ids that repeat.
     """
     tree.readable_file(path)
     read = _coco if path.lower().endswith(".json") else _csv
@@ -97,6 +102,11 @@ def read_boxes(path: str, kinds: Sequence[str]) -> BoxTable:
     each = [box for boxes in table.boxes.values() for box in boxes]
     if not each:
         raise DataError(path, "has no box: of no image, nothing can be learnt")
+    for name, boxes in table.boxes.items():
+        for box in boxes:
+            if box.x1 <= box.x0 or box.y1 <= box.y0:
+                text = f"{_called(box, name)} has no area; x0 < x1 and y0 < y1"
+                raise DataError(path, text)
     highest = max(max(box[:4]) for box in each)
     if 0 < highest <= 1:
         text = (
@@ -133,7 +143,8 @@ def _csv(path, kinds):
     others = [column for column in header if column not in _COLUMNS]
     if others:
         logging.info("%s: columns that are not used: %s", path, ", ".join(others))
-    return BoxTable(path, boxes, kinds or None, patients or None)
+    kinds, patients = kinds or None, patients or None
+    return BoxTable(path, boxes, kinds, patients, sizes={}, complete=False)
 
 
 def _check_header(path, header):
@@ -201,9 +212,10 @@ def _coco(path, kinds):
     else:
         kinds = tuple(names[i] for i in sorted(names))
     files = {
-        i: _field(path, "images", image, "file_name") for i, image in images.items()
+        i: posix(str(_field(path, "images", image, "file_name")))
+        for i, image in images.items()
     }
-    boxes: dict[str, list[Box]] = {posix(str(name)): [] for name in files.values()}
+    boxes: dict[str, list[Box]] = {name: [] for name in files.values()}
     if len(boxes) < len(files):
         raise DataError(path, "two of its images have one file_name")
     for entry in _by_id(path, content, "annotations").values():
@@ -212,24 +224,29 @@ def _coco(path, kinds):
             text = f"{place} is a crowd, the outline of many, and no box"
             raise DataError(path, f"{text}: leave such annotations out")
         for field, known in (("image_id", files), ("category_id", names)):
-            if _field(path, "annotations", entry, field) not in known:
+            if _id(path, "annotations", entry, field) not in known:
                 raise DataError(
                     path, f"{place}: its {field} {entry[field]} is not there"
                 )
         box = _field(path, "annotations", entry, "bbox")
-        if len(box) != 4 or not all(_is_finite(x) for x in box):
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
             raise DataError(path, f"{place}: bbox {box} is not x, y, width, height")
         x, y, width, height = map(float, box)
         kind = kinds.index(names[entry["category_id"]])
-        name = posix(str(files[entry["image_id"]]))
-        boxes[name].append(Box(x, y, x + width, y + height, kind, place))
-    return BoxTable(path, boxes, kinds, None)
+        box = Box(x, y, x + width, y + height, kind, place)
+        boxes[files[entry["image_id"]]].append(box)
+    sizes = {
+        files[i]: (image["height"], image["width"])
+        for i, image in images.items()
+        if {"height", "width"} <= image.keys()
+    }
+    return BoxTable(path, boxes, kinds, patients=None, sizes=sizes, complete=True)
 
 
 def _json(path):
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(path, f"is no readable JSON in UTF-8 ({error})") from error
     if not isinstance(content, dict):
         raise DataError(path, "is not COCO's: no object with images and annotations")
@@ -242,7 +259,7 @@ def _by_id(path: str, content: Mapping[str, Any], part: str) -> dict[Any, Mappin
         raise DataError(path, f"is not COCO's: it has no list {part!r}")
     found: dict[Any, Mapping] = {}
     for entry in entries:
-        number = _field(path, part, entry, "id")
+        number = _id(path, part, entry, "id")
         if number in found:
             raise DataError(path, f"two of its {part} have the id {number}")
         found[number] = entry
@@ -255,9 +272,17 @@ def _field(path, part, entry, field):
     return entry[field]
 
 
+def _id(path, part, entry, field):
+    number = _field(path, part, entry, field)
+    if not isinstance(number, int | str):
+        raise DataError(path, f"one of its {part} has the {field} {number}, no id")
+    return number
+
+
 def _is_finite(x):
-    return isinstance(x, int | float) and math.isfinite(x)
+    return isinstance(x, int | float) and -_FARTHEST < x < _FARTHEST
 
 
-def _said(box):
-    return ", ".join(f"{x:g}" for x in box[:4])
+def _called(box, name):
+    corners = ", ".join(f"{x:g}" for x in box[:4])
+    return f"{box.place}: the box {corners} of {name!r}"

@@ -68,6 +68,11 @@ class Columns:
         """Of the boxes' kinds 0, 1, 2, ..."""
         return self.make("kind_names")
 
+    @cached_property
+    def box_kinds(self) -> Sequence[Sequence[int]] | None:
+        """Of each example, the kinds of its boxes."""
+        return self.make("box_kinds")
+
     def take(self, rows: np.ndarray) -> "Columns":
         """Return the table of some rows, in that order; repeats are allowed."""
         return Columns(functools.partial(_taken, self, rows))

@@ -1,11 +1,12 @@
 """Labels of slices, from a CSV `path,slice,label`, beside any source of volumes."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 from jaxtyping import Int32
 
 from medssl_jax.data import tree
@@ -31,13 +32,21 @@ class PlaneTable(NamedTuple):
         """Return the labels of an example's slices, `UNLABELLED` where none is given.
 
         Raises:
-          DataError: naming file and line, if it has no such slice.
+          DataError: naming file and line, if the last slice that is listed is not its
+            last: labels would be those of another series.
         """
         found = np.full(slices, UNLABELLED, np.int32)
-        for place, (label, line) in self.labels.get(name, {}).items():
-            if place >= slices:
-                text = f"line {line}: {name!r} has {slices} slices, 0 to {slices - 1}"
-                raise DataError(self.path, f"{text}, and no slice {place}")
+        if not (own := self.labels.get(name)):
+            return found
+        if (last := max(own)) != slices - 1:
+            _, line = own[last]
+            text = f"line {line}: the last slice of {name!r} is {last} here, and it has"
+            raise DataError(
+                self.path,
+                f"{text} {slices}, 0 to {slices - 1}: list the last one, its label "
+                "empty where it is not known",
+            )
+        for place, (label, _) in own.items():
             found[place] = label
         return found
 
@@ -47,6 +56,7 @@ def read_planes(path: str) -> PlaneTable:
 
     `slice` counts from 0 along the first axis of the volume as its source orients it;
     a label is 1, 0, or empty or -1 where it is not known, as of slices that have no row.
+    The last slice of a volume has one, or none of its slices has.
 
     Raises:
       DataError: naming file and line: a header that lacks a column, a slice that is no
@@ -94,19 +104,33 @@ class Planed(Wrapper):
         return before and f"{before} planes {known}"
 
 
-def planed(source: Source, path: str) -> Source:
+def planed(source: Source, path: str, *, needed: bool = True) -> Source:
     """Return a source of volumes with the labels of slices that a table has.
 
     Raises:
-      DataError: if it cannot be read, or names no example of the source.
+      DataError: if it cannot be read; if it names no example of the source and is
+        `needed`, else the source stays as it is.
     """
     table = read_planes(path)
     names = {source.name(i) for i in range(len(source))}
     if not names & table.labels.keys():
+        if not needed:
+            return source
         first = next(iter(table.labels))
         text = f"names no file of the source: its first is {first!r}"
         raise DataError(path, f"{text}, and that of the source {min(names)!r}")
     return Planed(source, table)
+
+
+def warn_of_unused(path: str, sources: Iterable[Source]) -> None:
+    """Say which volumes of a table are in none of the sources."""
+    used = set()
+    for source in sources:
+        origins = (source.origin(i) for i in range(len(source)))
+        used |= {origin.name(i) for origin, i in origins}
+    if unused := sorted(read_planes(path).labels.keys() - used):
+        text = "%s: %d volume(s) with labels of slices are in no role: %s"
+        logging.warning(text, path, len(unused), ", ".join(unused[:3]))
 
 
 def _check_header(path, header):

@@ -9,7 +9,7 @@ import numpy as np
 from medssl_jax.data.columns import Columns
 from medssl_jax.data.order.mixture import Mixture
 from medssl_jax.data.order.subsets import nested
-from medssl_jax.data.source import UNLABELLED, Source, Wrapper
+from medssl_jax.data.source import UNLABELLED, Source, Wrapper, has_findings
 from medssl_jax.errors import ConfigError
 
 
@@ -34,9 +34,9 @@ class Relabelled(Wrapper):
 def first_of(source: Source, findings: int) -> Source:
     """Return the source with the first of its findings alone; 0: the first as a class.
 
-    A source without labels stays as it is.
+    A source without labels, or of classes, stays as it is.
     """
-    if source.labels is None:
+    if not has_findings(source):
         return source
     labels = np.asarray(source.labels)
     if not findings:

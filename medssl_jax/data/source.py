@@ -53,7 +53,9 @@ class Source(ABC):
     with the names of its structures where the format has a place for them, and returns
     its path; of a wrapper, its `origin` does. `mask_note` is what to know about these
     files. So with boxes: all records have
-    some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds.
+    some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds;
+    `box_kinds` are the kinds of each example's boxes, where a table tells them before
+    the records are read.
     Names and patients are those of one `scope`, a folder or file; whoever opens the
     source says which. Of a wrapper, its `origin` has it.
     """
@@ -66,6 +68,7 @@ class Source(ABC):
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
+    box_kinds: Sequence[Sequence[int]] | None = None
     write_mask: Callable[[str, np.ndarray, Path, Sequence[str]], Path] | None = None
     mask_note: str = ""
     scope: str = ""
@@ -123,6 +126,7 @@ class Examples(Source):
     has_masks: bool = False
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
+    box_kinds: Sequence[Sequence[int]] | None = None
     label_classes: Sequence[str] | None = None
 
     def __post_init__(self):
@@ -206,6 +210,10 @@ class Wrapper(Source):
     @property
     def kind_names(self) -> Sequence[str] | None:
         return self.columns.kind_names
+
+    @property
+    def box_kinds(self) -> Sequence[Sequence[int]] | None:
+        return self.columns.box_kinds
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,18 @@ def refuse_any(path: str, what: str, names: Sequence[str], instead: str = "") ->
         raise DataError(path, f"{len(names)} {what}: {first}{more}{todo}")
 
 
+def warn_of_patients(path: str) -> None:
+    """Say that a table has no patients."""
+    text = "patients are not known: a split can hold one patient on both sides"
+    logging.warning("%s: %s", path, text)
+
+
 def _columns(path, rows):
     labels = patients = None
     if rows and rows[0].label is not None:
         labels = np.array([row.label for row in rows], np.int64)
     if rows and rows[0].patient == "":
-        text = "patients are not known: a split can hold one patient on both sides"
-        logging.warning("%s: %s", path, text)
+        warn_of_patients(path)
     elif rows and rows[0].patient is not None:
         patients = [row.patient for row in rows]
     return labels, patients

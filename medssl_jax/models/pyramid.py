@@ -19,7 +19,7 @@ Maps = tuple[Float[Array, "b *_"], ...]
 
 _GROUPS = 32  # of channels that are normalised together, where they can be so many
 _RARE = 0.01  # how likely a detection is at first: points are many, boxes few
-_LARGE = 512  # voxels; no level halves more often than they can be
+_HALVED = 512  # voxels; no level halves more often than they can be
 
 
 class Found(NamedTuple):
@@ -85,15 +85,20 @@ def strides_of(
     levels: int,
     coarser: int,
 ) -> list[tuple[int, ...]]:
-    """Return how many voxels of an image (*s, c) lie between a level's points."""
+    """Return how many voxels of an image (*s, c) lie between a level's points.
+
+    They are told of a larger image, which every level divides without a rest, as patches
+    divide this one.
+    """
     *sides, channels = image
-    large = jax.ShapeDtypeStruct((1, *(_LARGE,) * len(sides), channels), jnp.float32)
+    sides = [math.lcm(side, _HALVED) for side in sides]
+    large = jax.ShapeDtypeStruct((1, *sides, channels), jnp.float32)
     features, _ = jax.eval_shape(
         lambda variables, x: backbone.apply(variables, x, False), variables, large
     )
     shapes = tuple(m.shape[1:-1] for m in features.maps)
     found = levels_of(shapes, levels, coarser)
-    return [tuple(_LARGE // n for n in shape) for shape in found]
+    return [tuple(s // n for s, n in zip(sides, shape, strict=True)) for shape in found]
 
 
 class _Detector(nn.Module):

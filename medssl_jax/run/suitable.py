@@ -1,8 +1,11 @@
 """Whether data and batches suit a method; what does not is said before the first step."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from medssl_jax.data.boxed import check_kinds
+from medssl_jax.data.order.roles import TRAIN
 from medssl_jax.data.order.sampler import Sampler
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
@@ -13,7 +16,7 @@ from medssl_jax.saved.encoder import load_encoder
 
 
 def check_data(method: Method, rows: Sampler, train: Source) -> None:
-    """Refuse data that a method cannot use: its turns, labels, masks or boxes.
+    """Refuse data that a method cannot use: its turns, labels or masks.
 
     Raises:
       ConfigError: naming the field, and what the data have.
@@ -36,8 +39,48 @@ def check_data(method: Method, rows: Sampler, train: Source) -> None:
         check_known(train, *method.learns)
     if any(method.voxels):
         _check_masks(method, train)
-    if method.boxes:
-        _check_boxes(method, train)
+
+
+def check_boxes(method: Method, sources: Mapping[str, Source], most: int) -> None:
+    """Refuse boxes that a method of boxes cannot use, as far as tables tell of them.
+
+    Args:
+      sources: by role.
+      most: boxes of an image that batches have place for.
+
+    Raises:
+      ConfigError: if the training data has none, or none of a kind; naming the roles
+        and what they have, if kinds are not those of the method, or of other names.
+      DataError: as `boxed.check_kinds`.
+    """
+    if not sources[TRAIN].has_boxes:
+        raise ConfigError(
+            "config.method learns from boxes, and the training data has none: set "
+            "data.boxes, or use a source of boxes"
+        )
+    named = {role: one.kind_names for role, one in sources.items() if one.has_boxes}
+    told = {role: tuple(names) for role, names in named.items() if names}
+    for role, names in told.items():
+        if len(names) != method.boxes:
+            raise ConfigError(
+                f"method.kinds is {method.boxes}, and the boxes of {role} have "
+                f"{len(names)}: {', '.join(names)}"
+            )
+    if len(set(told.values())) > 1:
+        said = "; ".join(f"{role}: {', '.join(names)}" for role, names in told.items())
+        raise ConfigError(f"roles have boxes of other kinds: {said}; set data.kinds")
+    for source in sources.values():
+        for i, own in enumerate(source.box_kinds or ()):
+            check_kinds(own, method.boxes, most, source.name(i))
+    if (known := sources[TRAIN].box_kinds) is not None:
+        seen = set(itertools.chain.from_iterable(known))
+        if missing := sorted(set(range(method.boxes)) - seen):
+            names = told.get(TRAIN, range(method.boxes))
+            raise ConfigError(
+                f"train has no box of the kind {names[missing[0]]!r}: label more, try "
+                "another --config.seed, or leave the kind out of data.kinds and "
+                "method.kinds"
+            )
 
 
 def check_example(method: Method, example: Mapping[str, Any]) -> None:
@@ -132,19 +175,5 @@ def _check_masks(method, source):
         field = "regions" if method.voxels.regions else "classes"
         raise ConfigError(
             f"method.{field} is {count}, and the masks have {len(names)}: "
-            f"{', '.join(names)}"
-        )
-
-
-def _check_boxes(method, source):
-    if not source.has_boxes:
-        raise ConfigError(
-            "config.method learns from boxes, and the training data has none: set "
-            "data.boxes, or use a source of boxes"
-        )
-    names = source.kind_names
-    if names is not None and len(names) != method.boxes:
-        raise ConfigError(
-            f"method.kinds is {method.boxes}, and the boxes have {len(names)}: "
             f"{', '.join(names)}"
         )

@@ -17,7 +17,7 @@ from medssl_jax.data.masked import Masked
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
 from medssl_jax.data.pipeline import DrawRecord, for_device
-from medssl_jax.data.source import Source
+from medssl_jax.data.source import Source, has_findings
 from medssl_jax.evals.base import Context, Evaluator, together
 from medssl_jax.methods.base import Method
 from medssl_jax.optim import schedules
@@ -25,7 +25,7 @@ from medssl_jax.optim.durations import Durations
 from medssl_jax.ranges import Count, Decay, Positive, Seed, Workers
 from medssl_jax.run.provenance import plain
 from medssl_jax.run.recipe import check_recipe, recipe
-from medssl_jax.run.suitable import check_data, check_example
+from medssl_jax.run.suitable import check_boxes, check_data, check_example
 from medssl_jax.saved.predictor import predict_of
 from medssl_jax.step.state import TrainState
 
@@ -126,8 +126,10 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
             role: Masked(source, *method.voxels) for role, source in sources.items()
         }
     if method.boxes:
+        most = host.draw.most_boxes
+        check_boxes(method, sources, most)
         sources = {
-            role: Boxed(source, method.boxes) for role, source in sources.items()
+            role: Boxed(source, method.boxes, most) for role, source in sources.items()
         }
     example = for_device(host.draw(sources[roles.TRAIN][0], None))
     check_example(method, example)
@@ -218,10 +220,22 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
 
 
 def _told(method: Method, sources: Mapping[str, Source]) -> Mapping[str, Source]:
-    """Return the sources with those labels that the method tells."""
+    """Return the sources with those labels that the method tells.
+
+    Raises:
+      ConfigError: if they are other findings in another role.
+    """
     if not (method.columns and any(method.learns)):
         return sources
     _, findings = method.learns
+    named = {
+        role: tuple(one.label_names[: findings or 1])
+        for role, one in sources.items()
+        if has_findings(one)
+    }
+    if len(set(named.values())) > 1:
+        said = "; ".join(f"{role}: {', '.join(names)}" for role, names in named.items())
+        raise ConfigError(f"the first findings of roles are others: {said}")
     return {role: relabel.first_of(one, findings) for role, one in sources.items()}
 
 

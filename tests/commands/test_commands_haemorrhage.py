@@ -8,7 +8,7 @@ import pytest
 from test_configs import load
 
 import medssl_jax
-from medssl_jax.commands import train
+from medssl_jax.commands import evaluate, train
 from medssl_jax.data.sources.phantom_heads import phantom_heads
 from medssl_jax.errors import ConfigError
 from medssl_jax.run import task
@@ -50,6 +50,13 @@ def test_heads_are_learnt_and_the_volumes_label_is_told(tmp_path):
     record = phantom_heads(**settings)[0]
     p = np.asarray(predictor.of_record(record)["probability"])
     assert p[1] == pytest.approx(float(rows[0]["probability_1"]), abs=1e-5)
+
+    others = load("evaluate", "phantom")  # of one label, and none of slices
+    others.run = str(tmp_path)
+    others.data.update(count=8, size_voxels=(4, 16, 16))
+    evaluate.run(others, tmp_path / "others")
+    with (tmp_path / "others/predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 8
 
 
 @pytest.mark.parametrize("out", [["types"], ["slices"], ["types", "slices"]])

@@ -1,6 +1,7 @@
 """Boxes from CSV and COCO files, beside images; what is wrong with them is said."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from medssl_jax.data.box_files import read_boxes
+from medssl_jax.data.source import Subset
 from medssl_jax.data.sources.images import images
 from medssl_jax.errors import DataError
 
@@ -131,12 +133,37 @@ def changed(part, i, **fields):
             "bbox .* is not x, y, width, height",
         ),
         (changed("annotations", 0, bbox=[2, 1, -4, 4]), "annotation 1: .*has no area"),
+        (changed("annotations", 0, bbox=4), "bbox 4 is not x, y, width, height"),
+        (changed("annotations", 0, bbox=[2, 1, 10**400, 4]), "is not x, y, width"),
+        (changed("annotations", 0, image_id=[7]), r"the image_id \[7\], no id"),
+        (changed("images", 0, id={}), "one of its images has the id {}, no id"),
+        (
+            changed("images", 0, width=80, height=100),
+            "'a.png' is of 80 x 100 pixels, and it is of 8 x 10",
+        ),
         ({"images": None}, "is not COCO's: it has no list 'images'"),
     ],
 )
 def test_a_coco_file_that_is_wrong_is_refused(root, changes, said):
     with pytest.raises(DataError, match=said):
         images(root=str(root), boxes=coco_of(root, **changes))[0]
+
+
+def test_of_images_that_coco_does_not_list_nobody_knows(root):
+    path = coco_of(root, images=COCO["images"][:1])
+    with pytest.raises(
+        DataError, match=r"1 file\(s\) that are not in it: 'b.png'; .*drop"
+    ):
+        images(root=str(root), boxes=path)
+    source = images(root=str(root), boxes=path, unlisted="drop")
+    assert list(source.names) == ["a.png"]
+
+
+@pytest.mark.parametrize("write", [csv_of, coco_of])
+def test_kinds_are_told_before_any_image_is_read(root, write):
+    source = pickle.loads(pickle.dumps(images(root=str(root), boxes=write(root))))
+    assert [sorted(kinds) for kinds in source.box_kinds] == [[0, 1], []]
+    assert Subset(source, np.array([1, 0])).box_kinds[0] == []
 
 
 def test_a_kind_that_is_in_no_list_is_refused(root):

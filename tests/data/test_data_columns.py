@@ -137,6 +137,7 @@ def test_no_wrapper_tells_of_its_examples_by_itself():
         "class_names",
         "has_boxes",
         "kind_names",
+        "box_kinds",
     }
     assert columns <= vars(Wrapper).keys() and len(_all(Wrapper)) >= 3
     for wrapper in _all(Wrapper):

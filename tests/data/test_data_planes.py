@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medssl_jax.data.host import HostTransform
-from medssl_jax.data.planes import planed, read_planes
-from medssl_jax.data.source import Examples
+from medssl_jax.data.planes import planed, read_planes, warn_of_unused
+from medssl_jax.data.source import Examples, Subset
 from medssl_jax.errors import DataError
 
 SHAPES = {"a.nii": 5, "b/c.nii": 3}
@@ -48,14 +48,14 @@ def test_labels_follow_the_slices_that_are_drawn(tmp_path):
 
 
 def test_a_changed_label_is_another_stamp(tmp_path):
-    before = planed(volumes(), table(tmp_path, "a.nii,0,1"))
+    before = planed(volumes(), table(tmp_path, "a.nii,4,1"))
     stamps = before.stamp(0), before.stamp(1)
-    after = planed(volumes(), table(tmp_path, "a.nii,0,0", "a.nii,1,1"))
+    after = planed(volumes(), table(tmp_path, "a.nii,4,0", "a.nii,1,1"))
     assert after.stamp(0) != stamps[0] and after.stamp(1) == stamps[1]
 
 
 def test_windows_of_paths_and_names_are_alike(tmp_path):
-    source = planed(volumes(), table(tmp_path, "b\\c.nii,2,1", "./a.nii,0,0"))
+    source = planed(volumes(), table(tmp_path, "b\\c.nii,2,1", "./a.nii,4,0"))
     assert source[1]["planes"].tolist() == [-1, -1, 1]
 
 
@@ -80,10 +80,29 @@ def test_a_damaged_table_is_refused(tmp_path, lines, header, said):
 def test_labels_of_other_volumes_are_refused(tmp_path):
     with pytest.raises(DataError, match="names no file of the source: its first is 'z"):
         planed(volumes(), table(tmp_path, "z.nii,0,1"))
-    source = planed(volumes(), table(tmp_path, "a.nii,4,1", "b/c.nii,3,1"))
+    other = volumes()
+    assert planed(other, table(tmp_path, "z.nii,0,1"), needed=False) is other
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_labels_of_another_length_than_the_volume_are_refused(tmp_path, last):
+    path = table(tmp_path, "a.nii,4,1", "b/c.nii,0,0", f"b/c.nii,{last},1")
+    source = planed(volumes(), path)
     assert source[0]["planes"][4] == 1
-    with pytest.raises(DataError, match="line 3: 'b/c.nii' has 3 slices, 0 to 2"):
+    said = f"line 4: the last slice of 'b/c.nii' is {last} here, and it has 3, 0 to 2"
+    with pytest.raises(DataError, match=said):
         source[1]
+
+
+def test_volumes_of_the_table_that_no_role_has_are_said(tmp_path, caplog):
+    path = table(tmp_path, "a.nii,4,1", "b/c.nii,2,0", "z.nii,0,1")
+    source = planed(volumes(), path)
+    first, second = (Subset(source, np.array([i])) for i in range(2))
+    warn_of_unused(path, [first, second])
+    assert "1 volume(s) with labels of slices are in no role: z.nii" in caplog.text
+    caplog.clear()
+    warn_of_unused(table(tmp_path, "a.nii,4,1"), [source])
+    assert not caplog.text
 
 
 def test_an_image_has_no_slices(tmp_path):

@@ -53,5 +53,5 @@ def test_the_first_findings_are_those_alone_or_a_class():
     assert two.label_names == ("any", "x")
     one = first_of(examples, 0)
     assert np.asarray(one.labels).tolist() == [1, 0, -1] and one.label_names is None
-    unlabelled = Examples(["a"], str)
-    assert first_of(unlabelled, 2) is unlabelled
+    for other in (Examples(["a"], str), Examples(["a"], str, np.array([1]))):
+        assert first_of(other, 2) is other  # without labels, or of classes

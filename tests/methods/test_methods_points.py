@@ -9,6 +9,8 @@ import pytest
 from medssl_jax.boxes import nms
 from medssl_jax.losses import giou_loss, sigmoid_focal
 from medssl_jax.methods import points as on_points
+from medssl_jax.models.pyramid import strides_of
+from medssl_jax.models.vit import vit
 
 # x and y as the reference has them; nothing here depends on the axes' order but rows
 BOXES = np.array(
@@ -58,6 +60,15 @@ def test_points_answer_for_the_boxes_that_torchvisions_do(pyramid):
     assert found.tolist() == expected
     without = on_points.matched(pyramid, jnp.asarray(BOXES), jnp.arange(4) != 3)
     assert without[18] == 0 and without[36] == 2
+
+
+def test_patches_of_any_side_have_points_that_far_apart():
+    settings = {"patch": 14, "width": 8, "heads": 1, "depth": 1, "maps": (1,)}
+    network = vit(ndim=2, **settings, pooling="class")
+    image = jnp.zeros((1, 56, 42, 1))
+    variables = network.init(jax.random.key(0), image)
+    found = strides_of(network, variables, image.shape[1:], levels=1, coarser=2)
+    assert found == [(14, 14), (28, 28), (56, 56)]
 
 
 def test_centreness_equals_the_reference_values(pyramid):

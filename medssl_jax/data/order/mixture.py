@@ -122,6 +122,13 @@ class Mixture(Source):
         each = [part.kind_names for part in self.parts]
         return _one_list(each, "boxes", "kinds")
 
+    @property
+    def box_kinds(self) -> list[Sequence[int]] | None:
+        each = [part.box_kinds for part in self.parts]
+        if any(one is None for one in each):
+            return None
+        return [kinds for one in each for kinds in one]
+
     @cached_property
     def patients(self) -> list[str] | None:
         """Ids as the parts have them, so one person in two modalities is one patient."""

@@ -22,7 +22,7 @@ from medssl_jax.data.order.splits import (
     oversample,
 )
 from medssl_jax.data.order.subsets import nested, repeated
-from medssl_jax.data.planes import planed
+from medssl_jax.data.planes import planed, warn_of_unused
 from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.settings import divide
 from medssl_jax.data.slices import Slices, Slicing, Turned
@@ -111,6 +111,8 @@ def sources(
             found[role] = taken(found[TRAIN], held_out)
             found[TRAIN] = taken(found[TRAIN], rest)
     check_disjoint(found)
+    if planes:
+        warn_of_unused(planes, found.values())
     if fold:
         leave = functools.partial(_without_fold, found[TRAIN], split_seed)
         found[TRAIN] = resolve.call("data.fold", leave, fold)
@@ -255,7 +257,8 @@ class _Open:
                 raise ConfigError(f"data.slices.axis is {slicing.axis}, and {text}")
         else:
             if self._planes:
-                source = planed(source, self._planes)
+                of_test = field.startswith("splits.")  # which may be other volumes
+                source = planed(source, self._planes, needed=not of_test)
             if slicing.of_each:
                 masks = slicing.lesion_voxels > 0 and source.has_masks
                 source = Turned(source, slicing.axis, masks)

@@ -16,7 +16,7 @@ from medssl_jax.data.host import check
 from medssl_jax.data.masks import pair
 from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
-from medssl_jax.data.table import examples, refuse_any
+from medssl_jax.data.table import examples, refuse_any, warn_of_patients
 from medssl_jax.errors import ConfigError, DataError
 from medssl_jax.ranges import Count
 
@@ -63,7 +63,8 @@ def images(
       masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`), read as `load_png_mask`; empty: none.
       boxes: CSV `path,x0,y0,x1,y1,label,patient` or COCO's JSON, in pixels
-        (`box_files.read_boxes`); empty: none.
+        (`box_files.read_boxes`); empty: none. An image without a row has no box; of one
+        that the JSON has not, nobody knows: `unlisted` says what becomes of it.
       kinds: names of the boxes' labels, in the order of their numbers; (): numbers, or
         COCO's categories by their ids.
       channels: "grey", or 1, gives (rows, columns, 1); a file in colour is an error,
@@ -88,7 +89,7 @@ def images(
     table = read_boxes(boxes, kinds) if boxes else None
     read = _Read(root, channels, pairs.masks, table)
     source = examples(
-        pairs.names,
+        pairs.names if table is None else _told(table, pairs.names, unlisted),
         read,
         read.stamp,
         labels=pairs.labels,
@@ -98,6 +99,20 @@ def images(
     )
     source = replace(source, write_mask=_write_mask, has_masks=bool(masks))
     return source if table is None else _with_boxes(source, table, names)
+
+
+def _told(table, names, unlisted):
+    """Return the images of whose boxes the table tells."""
+    if not table.complete:
+        return names
+    if unlisted != "drop":
+        missing = [name for name in names if name not in table.boxes]
+        what, instead = (
+            "file(s) that are not in it",
+            "data.unlisted=drop leaves them out",
+        )
+        refuse_any(table.path, what, missing, instead)
+    return [name for name in names if name in table.boxes]
 
 
 def _with_boxes(source, table, names):
@@ -110,8 +125,17 @@ def _with_boxes(source, table, names):
         instead = "list those without boxes too, or leave the column patient out"
         refuse_any(table.path, "file(s) without a patient", missing, instead)
         patients = [table.patients[name] for name in source.names]
-    known = {"has_boxes": True, "kind_names": table.kinds, "patients": patients}
-    return replace(source, **known)
+    if patients is None:
+        warn_of_patients(table.path)
+    return replace(
+        source,
+        has_boxes=True,
+        kind_names=table.kinds,
+        box_kinds=[
+            [box.kind for box in table.boxes.get(name, ())] for name in source.names
+        ],
+        patients=patients,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order import roles
+from medssl_jax.data.sources.phantom import phantom
 from medssl_jax.errors import ConfigError, UserError
 
 
@@ -118,9 +119,15 @@ def test_folds_and_maps_that_cannot_be_are_told(tmp_path):
 
 def test_labels_of_slices_come_from_a_table_in_every_role(tmp_path):
     table = tmp_path / "slices.csv"
-    lines = [f"phantom-00000{i},{i},1" for i in range(2)]
-    table.write_text("\n".join(["path,slice,label", *lines]))
     settings = {"name": "phantom", "count": 4, "seed": 0, "size_voxels": (4, 8, 8)}
+    made = phantom(**{k: v for k, v in settings.items() if k != "name"})
+    lines = ["path,slice,label"]
+    for i in range(2):
+        lines += [
+            f"{made.name(i)},{i},1",
+            f"{made.name(i)},{len(made[i]['image']) - 1},",
+        ]
+    table.write_text("\n".join(lines))
     prepare = Prepare(3, None, "percentiles")
     splits = {"test": {"fraction": 0.5}}
     read = {"cache": "", "on_error": "raise", "balance": "", "planes": str(table)}
@@ -135,3 +142,9 @@ def test_labels_of_slices_come_from_a_table_in_every_role(tmp_path):
         labels = planes[f"phantom-00000{i}"]
         known = {place: label for place, label in enumerate(labels) if label >= 0}
         assert known == ({i: 1} if i < 2 else {})
+    others = {"name": "phantom_brains", "count": 1, "seed": 0}
+    others["size_voxels"] = (4, 16, 16)
+    found = roles.sources(
+        settings, {"test": others}, prepare, 0, tmp_path, **read
+    )  # a test of other volumes, of which the table has none
+    assert "planes" in found["train"][0] and "planes" not in found["test"][0]
