@@ -7,7 +7,7 @@ python -m medssl_jax.main --config=configs/detect.py:coco --config.data.root=DIR
     --config.data.boxes=INSTANCES.json --config.method.kinds=80
 
 demo    nodules and pneumothorax in phantom chest radiographs, minutes on two CPU cores;
-        ends with FROC .82, AUC of cases .96, average precision at .5 .77, and pictures of
+        ends with FROC .81, AUC of cases .95, average precision at .5 .77, and pictures of
         what was missed.
 xray    the published detector on one's own radiographs: ResNet-50 w2, whole images,
         several scales, boxes in one pass; nodules or masses, and pneumothorax. Published

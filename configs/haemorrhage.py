@@ -111,7 +111,10 @@ def published(variant: str) -> ConfigDict:
         validation=dict(fraction=0.1, only=""),
         test=dict(fraction=0.2, only=""),
     )
-    config.evaluation = (ConfigDict(dict(name="classify", floor=True)),)
+    config.evaluation = (
+        ConfigDict(dict(name="classify", floor=True)),
+        ConfigDict(dict(name="heads")),
+    )
     return config
 
 

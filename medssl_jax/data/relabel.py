@@ -1,6 +1,6 @@
 """A source with other labels: fewer of them, or those that a classifier names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +43,23 @@ def first_of(source: Source, findings: int) -> Source:
         return Relabelled(source, labels[:, 0], None)
     names = tuple(source.label_names[:findings])
     return Relabelled(source, labels[:, :findings], names)
+
+
+def first_of_each(sources: Mapping[str, Source], findings: int) -> dict[str, Source]:
+    """Return `first_of` each role.
+
+    Raises:
+      ConfigError: if what is first is called otherwise in another role.
+    """
+    named = {
+        role: tuple(one.label_names[: findings or 1])
+        for role, one in sources.items()
+        if has_findings(one)
+    }
+    if len(set(named.values())) > 1:
+        said = "; ".join(f"{role}: {', '.join(names)}" for role, names in named.items())
+        raise ConfigError(f"the first findings of roles are others: {said}")
+    return {role: first_of(one, findings) for role, one in sources.items()}
 
 
 def partly_labelled(source: Source, fraction: float, seed: int) -> Source:

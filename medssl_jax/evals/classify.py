@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, log_loss
 
+from medssl_jax.data import relabel
 from medssl_jax.data.source import Source
 from medssl_jax.errors import ConfigError
 from medssl_jax.evals import findings as of_findings
@@ -58,10 +59,13 @@ def classify(
             f"evaluation.threshold is {threshold}, of two classes, and method.classes is "
             f"{classes}: set it to None"
         )
-    trained = "train" in context.sources
-    sources = {"train": context.sources["train"]} if trained else {}
+    given = context.sources
+    if context.method.columns:  # its own are the first of the labels
+        given = relabel.first_of_each(given, findings)
+    trained = "train" in given
+    sources = {"train": given["train"]} if trained else {}
     for role in ("validation", "test") if trained else ("test",):
-        sources[role] = labelled(context.sources.get(role))
+        sources[role] = labelled(given.get(role))
         if sources[role] is None:
             raise ConfigError(
                 f"classify needs labelled examples for {role}: set "
@@ -98,7 +102,7 @@ def classify(
         )
         found = results(sources["test"], p, context.seed)
         if floor and trained:
-            below = _floor(context, sources["test"])
+            below = _floor(context, given["train"], sources["test"])
             ours = {"the model": p if context.method.learns[1] else binary_scores(p)}
             told = pixels.table(below, sources["test"], ours, seed=context.seed)
             found["tables"].append(told)
@@ -109,9 +113,9 @@ def classify(
     return Evaluator(during, final, lacking)
 
 
-def _floor(context: Context, test: Source) -> pixels.Floor:
+def _floor(context: Context, train: Source, test: Source) -> pixels.Floor:
     return pixels.pixel_floor(
-        context.sources["train"],
+        train,
         test,
         context.draw,
         batch_size=context.batch_size,

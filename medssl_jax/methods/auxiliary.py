@@ -1,6 +1,5 @@
 """Auxiliary heads: more labels than a method's own, learnt from the same features."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -68,15 +67,25 @@ class Auxiliary(NamedTuple):
     init: (key, features) -> parameters, by head, under "heads"; {} without any.
     loss: (params, features, views) -> (the weighted sum of their losses, each of these
       by "NAME_loss"); of params only "heads" is read.
-    columns: how many columns of labels they read, the highest and those before it.
-    planes: whether one reads the labels of slices.
+    predict: (params, features, slices) -> by "NAME_probability" those of the findings
+      (b, findings), or of so many slices (b, slices).
+    of_method: what `base.Method` says of them: how many `columns` of labels they read,
+      the highest and those before it, whether one reads labels of `planes`, and `heads`.
     """
 
     fields: Callable[..., Mapping[str, Array]]
     init: Callable[..., Params]
     loss: Callable[..., tuple[Array, dict[str, Array]]]
-    columns: int
-    planes: bool
+    predict: Callable[..., dict[str, Array]]
+    of_method: Mapping[str, Any]
+
+    @property
+    def columns(self) -> int:
+        return self.of_method["columns"]
+
+    @property
+    def planes(self) -> bool:
+        return self.of_method["planes"]
 
 
 def auxiliary_heads(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
@@ -119,27 +128,44 @@ def auxiliary_heads(settings: Heads, *, dtype: DTypeLike) -> Auxiliary:
             found[name] = layers[name].init(own_key, read)["params"]
         return {"heads": found} if found else {}
 
-    def logits_of(name, params, x):
-        out, _ = layers[name].apply({"params": params["heads"][name]}, x, True)
-        return out
+    def logits_of(name, params, features, slices):
+        variables = {"params": params["heads"][name]}
+
+        def of_one(x):
+            out, _ = layers[name].apply(variables, x, True)
+            return out
+
+        if not known[name].planes:
+            return of_one(features.pooled)
+        return jax.vmap(of_one)(of_slices(features, slices))[..., 0]
 
     def loss(params, features, views):
         total, metrics = jnp.float32(0), {}
         for name, one in known.items():
             if one.planes:
                 wanted = views["planes"]
-                read = of_slices(features, wanted.shape[1])
-                each_slice = functools.partial(logits_of, name, params)
-                logits = jax.vmap(each_slice)(read)[..., 0]
             else:
                 wanted = views["label"][:, jnp.array(one.findings)]
-                logits = logits_of(name, params, features.pooled)
+            logits = logits_of(name, params, features, wanted.shape[1])
             mean = masked_cross_entropy(logits, wanted).mean()
             metrics[f"{name}_loss"] = mean
             total += one.weight * mean
         return total, metrics
 
-    return Auxiliary(fields, init, loss, max(columns, default=-1) + 1, planes)
+    def predict(params, features, slices):
+        return {
+            f"{name}_probability": jax.nn.sigmoid(
+                logits_of(name, params, features, slices)
+            )
+            for name in known
+        }
+
+    of_method = {
+        "columns": max(columns, default=-1) + 1,
+        "planes": planes,
+        "heads": {name: one.findings for name, one in known.items()},
+    }
+    return Auxiliary(fields, init, loss, predict, of_method)
 
 
 def _named(name: str, settings: Mapping[str, Any]) -> Head:

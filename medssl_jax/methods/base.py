@@ -65,6 +65,8 @@ class Method(NamedTuple):
       heads than the method's own read some; its own are the first.
     planes: whether a head learns the labels of slices; the views then take an example's
       `planes`.
+    heads: beside the method's own, by name the columns of the labels that they learn, ()
+      the labels of slices: `predict` tells "NAME_probability" (b, columns or slices).
     ordered: whether the classes are grades, in the order of their numbers.
     boxes: how many kinds of boxes are learnt, 0 where none are; the views then take an
       example's `boxes`.
@@ -91,6 +93,7 @@ class Method(NamedTuple):
     learns: tuple[int, int] = (0, 0)
     columns: int = 0
     planes: bool = False
+    heads: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     ordered: bool = False
     boxes: int = 0
     voxels: Voxels = Voxels(0, 0)

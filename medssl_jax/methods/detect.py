@@ -172,10 +172,11 @@ def detect(
         found, _ = head.apply(detecting, features.maps, False)
         points = points_on(encoder, images, features.maps)
         sides = jnp.float32(images.shape[1:-1])
-        return jax.vmap(lambda of_one: decoded(points, *of_one, sides))(found)
+        told = jax.vmap(lambda of_one: decoded(points, *of_one, sides))(found)
+        return told | beside.predict(params, features, images.shape[1])
 
     def decide(told):
-        others = dict(told)  # of another task, trained jointly
+        others = dict(told)  # of other heads, or tasks
         points = others.pop("boxes"), others.pop("box_probability")
         fixed = {"candidates": candidates, "most": most, "overlap": overlap}
         return others | jax.vmap(functools.partial(likeliest, **fixed))(*points)
@@ -189,8 +190,7 @@ def detect(
         predict,
         decide,
         frozen={"backbone": frozen} if frozen else {},
-        columns=beside.columns,
-        planes=beside.planes,
+        **beside.of_method,
         boxes=kinds,
     )
 

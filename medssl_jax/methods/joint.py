@@ -158,6 +158,7 @@ def joint(
         learns=_agreed(members, "learns") or (0, 0),
         columns=max(member.columns for member in members.values()),
         planes=any(member.planes for member in members.values()),
+        heads={k: v for m in members.values() for k, v in m.heads.items()},
         ordered=any(member.ordered for member in members.values()),
         boxes=_agreed(members, "boxes") or 0,
         voxels=_agreed(members, "voxels") or base.Voxels(0, 0),

@@ -130,7 +130,8 @@ def supervised(
         encoder = base.backbone_variables(params, aux)
         features, _ = backbone.apply(encoder, images, False)
         out, _ = head.apply({"params": params["head"]}, features.pooled, False)
-        return {"probability": labels.probabilities(out)}
+        told = {"probability": labels.probabilities(out)}
+        return told | beside.predict(params, features, images.shape[1])
 
     return base.Method(
         init,
@@ -142,6 +143,5 @@ def supervised(
         frozen={"backbone": frozen} if frozen else {},
         learns=(classes, findings),
         ordered=ordered,
-        columns=beside.columns,
-        planes=beside.planes,
+        **beside.of_method,
     )

@@ -10,14 +10,14 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from medssl_jax import resolve
-from medssl_jax.data import energies, relabel, settings
+from medssl_jax.data import energies, settings
 from medssl_jax.data.boxed import Boxed
 from medssl_jax.data.host import HostTransform
 from medssl_jax.data.masked import Masked
 from medssl_jax.data.order import roles
 from medssl_jax.data.order.sampler import Sampler, sampler
 from medssl_jax.data.pipeline import DrawRecord, for_device
-from medssl_jax.data.source import Source, has_findings
+from medssl_jax.data.source import Source
 from medssl_jax.evals.base import Context, Evaluator, together
 from medssl_jax.methods.base import Method
 from medssl_jax.optim import schedules
@@ -148,7 +148,7 @@ def build(config: ConfigDict, workdir: Path, *, members: int = 1) -> Task:
     context = Context(
         method=method,
         predict=predict_of(method, members) if method.predict else None,
-        sources=_told(method, sources),
+        sources=sources,
         prepare=host.prepare,
         draw=host.draw,
         batch_size=config.micro_batch_size,
@@ -217,26 +217,6 @@ def evaluator_of(config: ConfigDict, context: Context) -> Evaluator:
         for i, one in enumerate(plain(config.evaluation))
     ]
     return together(parts)
-
-
-def _told(method: Method, sources: Mapping[str, Source]) -> Mapping[str, Source]:
-    """Return the sources with those labels that the method tells.
-
-    Raises:
-      ConfigError: if they are other findings in another role.
-    """
-    if not (method.columns and any(method.learns)):
-        return sources
-    _, findings = method.learns
-    named = {
-        role: tuple(one.label_names[: findings or 1])
-        for role, one in sources.items()
-        if has_findings(one)
-    }
-    if len(set(named.values())) > 1:
-        said = "; ".join(f"{role}: {', '.join(names)}" for role, names in named.items())
-        raise ConfigError(f"the first findings of roles are others: {said}")
-    return {role: relabel.first_of(one, findings) for role, one in sources.items()}
 
 
 def _encoder_of(method: Method, state: TrainState) -> PyTree:

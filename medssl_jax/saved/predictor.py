@@ -33,7 +33,8 @@ class Predictor:
     Calling it maps images (b, *s, c), uint8 or floats in [0, 1], to what the task
     predicts, by name: "probability" (b, classes or findings), "mask" (b, *s, classes)
     probabilities, "boxes" (b, m, 2 n) as fractions of the image that the network sees,
-    their "score" and "kind" (b, m), -1 where there is none. `spec` is that of an
+    their "score" and "kind" (b, m), -1 where there is none; of heads beside the task's
+    own "NAME_probability" (b, findings or slices of what the network sees). `spec` is that of an
     encoder, with `method` (the task, its classes), `evaluation` (how its run was
     tested), `label_names` of findings, `label_classes`, `kind_names` of boxes and
     `class_names` of masks, where they are known; and `members` of an ensemble, whose
@@ -92,7 +93,8 @@ class Predictor:
             found = {name: np.asarray(x[0]) for name, x in self(image[None]).items()}
             if "boxes" not in found:
                 return found
-            found = {name: x[found["kind"] >= 0] for name, x in found.items()}
+            there = found["kind"] >= 0
+            found |= {name: found[name][there] for name in ("boxes", "score", "kind")}
             grids = record, prepared, host.prepare, host.draw
             return found | {"boxes": in_file(found["boxes"], *grids, name)}
         judged = {one["name"]: one for one in self.spec["evaluation"]}["segment"]

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from test_configs import load
 
 import medssl_jax
@@ -51,6 +52,16 @@ def test_heads_are_learnt_and_the_volumes_label_is_told(tmp_path):
     p = np.asarray(predictor.of_record(record)["probability"])
     assert p[1] == pytest.approx(float(rows[0]["probability_1"]), abs=1e-5)
 
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    (table,) = (t for t in results["tables"] if t["columns"][0] == "head")
+    assert [row[0] for row in table["rows"]] == ["slices"] + ["types"] * 5
+    records = [phantom_heads(**settings)[i] for i in range(len(rows))]
+    labels = np.stack([one["planes"] for one in records])
+    told = np.stack([predictor.of_record(one)["slices_probability"] for one in records])
+    expected = roc_auc_score(labels[labels >= 0], told[labels >= 0])
+    measured = results["values"]["AUC slices slices"]["value"]
+    assert measured == pytest.approx(expected, abs=1e-6)
+
     others = load("evaluate", "phantom")  # of one label, and none of slices
     others.run = str(tmp_path)
     others.data.update(count=8, size_voxels=(4, 16, 16))
@@ -73,6 +84,9 @@ def test_heads_of_weight_0_are_left_out_and_the_volumes_label_stays(tmp_path, ou
     assert learnt == {"types", "slices"} - set(out)
     with (tmp_path / "predictions.csv").open(newline="") as file:
         assert {row["label"] for row in csv.DictReader(file)} == {"0", "1"}
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    judged = {key.split()[1] for key in results["values"] if " " in key}
+    assert judged == learnt
 
 
 def test_variants_of_an_ablation_read_the_same_columns():

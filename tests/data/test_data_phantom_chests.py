@@ -1,11 +1,22 @@
 """The source of phantom radiographs: seeds, patients, findings that agree with boxes."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from test_configs import load
 
 from medssl_jax.data.host import check
-from medssl_jax.data.sources.phantom_chests import phantom_chests
+from medssl_jax.data.sources.phantom_chests import REVISION, phantom_chests
 from medssl_jax.errors import ConfigError
+from medssl_jax.saved.encoder import backbone
+
+FIGURES = {1: (602.887, 190.498, 726.633, 0.315579)}
 
 
 def made(**settings):
@@ -65,6 +76,51 @@ def test_a_patients_images_share_the_anatomy_alone():
 def test_a_number_out_of_range_is_refused(change, said):
     with pytest.raises(ConfigError, match=said):
         made(**change)
+
+
+def test_pictures_change_only_with_the_revision():
+    # caches of phantoms look at REVISION: raise it when these figures have to move
+    record = made(nodule_fraction=1.0)[7]
+    image = record["image"].astype(float)
+    figures = [image.mean(), image.std(), image[24, 28, 0], record["boxes"][0, 0]]
+    np.testing.assert_allclose(figures, FIGURES[REVISION], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_neither_pixels_nor_an_untrained_encoder_tell():
+    train, test = (made(count=400, seed=s, size_pixels=(96, 96)) for s in (0, 2))
+    x, more = (
+        np.stack([to_unit(source[i]["image"]) for i in range(400)])
+        for source in (train, test)
+    )
+    features = untrained_features()
+    for of_both in ((flat(x), flat(more)), (features(x), features(more))):
+        for labels, wanted in zip(train.labels.T, test.labels.T, strict=True):
+            probe = make_pipeline(
+                PCA(64, random_state=0), StandardScaler(), LogisticRegression(C=0.01)
+            ).fit(of_both[0], labels)
+            found = probe.decision_function(of_both[1])
+            assert roc_auc_score(wanted, found) < 0.65
+
+
+def to_unit(image):
+    low, high = np.percentile(image, [0.5, 99.5])
+    return np.float32(np.clip((image - low) / (high - low), 0, 1))
+
+
+def flat(images):
+    return images.reshape(len(images), -1)
+
+
+def untrained_features():
+    """Return the demo's network at random weights, by the statistics of each 50."""
+    settings = load("detect", "demo").model.to_dict()
+    network = backbone(settings, dtype=jnp.float32, axis_name=None)
+    variables = network.init(jax.random.key(0), jnp.zeros((2, 96, 96, 1)))
+    apply = jax.jit(lambda x: network.apply(variables, x, True)[0].pooled)
+    return lambda images: np.concatenate(
+        [apply(images[i : i + 50]) for i in range(0, len(images), 50)]
+    )
 
 
 def test_there_are_no_more_than_asked_for():
