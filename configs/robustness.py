@@ -19,7 +19,8 @@ A view is operations and their ranges, any that trainings have, and is stated wh
 
 Published (arXiv:2201.01283): box plots of 50 random images x 50 random transforms, an
 exponent (gamma) of 1.8 to 2.6 and/or rotation, scaling, whose ranges are not stated:
-those here are ours. The demo needs runs/finetune-demo, of configs/finetune.py.
+those here are ours. The demo needs runs/finetune-demo, of configs/finetune.py; chests and
+heads ask the demos of configs/detect.py and configs/haemorrhage.py on new phantoms.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +29,14 @@ from medssl_jax.data import settings
 
 SOURCES = {
     "demo": dict(name="phantom_slices", count=256, seed=9, size_pixels=(64, 64)),
+    "chests": dict(name="phantom_chests", count=256, seed=9, size_pixels=(96, 96)),
+    "heads": dict(name="phantom_heads", count=256, seed=9, size_voxels=(16, 64, 64)),
     **settings.ANY,
+}
+DEMOS = {  # their models, as they are called without --workdir
+    "demo": "runs/finetune-demo",
+    "chests": "runs/detect-demo",
+    "heads": "runs/haemorrhage-demo",
 }
 GAMMA = dict(exponent=(1.8, 2.6))
 ROTATION = dict(rotation_degrees=(-15.0, 15.0))
@@ -42,7 +50,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config.command = "robustness"
     config.name = f"robustness-{variant}"
     config.seed = 0  # of images, transforms and the bootstrap
-    config.models = ("runs/finetune-demo",) if variant == "demo" else ()
+    config.models = (DEMOS[variant],) if variant in DEMOS else ()
     config.finding = ""  # of several; "" is all of them
     config.images = 50
     config.draws = 50  # transforms of each

@@ -21,11 +21,8 @@ from medssl_jax.run.task import build
 from medssl_jax.saved.predictor import load_predictor, together
 
 _OURS = "ensemble"
-_OF_PREDICTIONS = (
-    "classify",
-    "segment",
-    "detect",
-)  # evaluators of what is predicted alone
+# evaluators of what is predicted alone
+_OF_PREDICTIONS = ("classify", "heads", "segment", "detect")
 
 
 def run(config: ConfigDict, workdir: Path) -> None:
@@ -81,12 +78,29 @@ def _trained(
 
 
 def _experiment(members: Mapping[str, Path]) -> ConfigDict:
-    """Return the config of the first, whose data the mean is tested on."""
-    folder = next(iter(members.values()))
-    path = folder / "config.json"
-    if not path.exists():
-        raise DataError(folder, "holds no run (no config.json)")
-    return provenance.with_tuples(provenance.read_config(path))
+    """Return the config of the first, whose data the mean is tested on.
+
+    Raises:
+      ConfigError: if a member sees other maps as a channel: a mean would be of its
+        weights on the first one's.
+      DataError: if one holds no run.
+    """
+    configs = {}
+    for name, folder in members.items():
+        path = folder / "config.json"
+        if not path.exists():
+            raise DataError(folder, "holds no run (no config.json)")
+        configs[name] = provenance.with_tuples(provenance.read_config(path))
+    first = next(iter(configs.values()))
+    seen = first.data.get("attention", "")
+    for name, config in configs.items():
+        if config.data.get("attention", "") != seen:
+            raise ConfigError(
+                f"{name} has another data.attention than {next(iter(configs))}: members "
+                "are second stages of one run of configs/metastases.py, with "
+                "config.repeats"
+            )
+    return first
 
 
 def _table(cases: Mapping[str, Cases], *, seed: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,20 @@ def test_runs_that_were_tested_on_other_examples_make_none(made, tmp_path):
     other.mkdir()
     lines = (made / "members/1/predictions.csv").read_text().splitlines()
     (other / "predictions.csv").write_text("\n".join(lines[:-1]))
+    shutil.copy(made / "members/1/config.json", other)
     runs = (str(made / "members/0"), str(other))
     with pytest.raises(DataError, match="other: lacks the example"):
         ensemble.run(config(runs=runs), tmp_path)
+
+
+def test_members_that_see_other_maps_make_none(made, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        stated = json.loads((made / "members/0/config.json").read_text())
+        stated["data"]["attention"] = f"maps of {name}"
+        (tmp_path / name / "config.json").write_text(json.dumps(stated))
+    with pytest.raises(ConfigError, match="b has another data.attention than a"):
+        ensemble.run(config(runs=(str(tmp_path / "a"), str(tmp_path / "b"))), tmp_path)
 
 
 def test_one_member_makes_none(tmp_path):
