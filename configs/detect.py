@@ -5,6 +5,8 @@ python -m medssl_jax.main --config=configs/detect.py:images --config.data.root=D
     --config.data.boxes=BOXES.csv --config.data.kinds="('nodule','mass')" --config.method.kinds=2
 python -m medssl_jax.main --config=configs/detect.py:coco --config.data.root=DIR \\
     --config.data.boxes=INSTANCES.json --config.method.kinds=80
+python -m medssl_jax.main --config=configs/detect.py:nifti --config.data.root=IMAGES \\
+    --config.data.masks=MASKS --config.data.spacing_mm="(3.0, 1.5, 1.5)"
 
 demo    nodules and pneumothorax in phantom chest radiographs, minutes on two CPU cores;
         ends with FROC .81, AUC of cases .95, average precision at .5 .77, and pictures of
@@ -19,11 +21,16 @@ images  a folder of images, and a CSV path,x0,y0,x1,y1,label,patient of pixels; 
         without a row are healthy. With data.labels, only the images it lists.
 coco    a folder of images and COCO's JSON.
 shards  of configs/prepare.py.
+brains  3D: metastases in phantom brains, on two CPU cores.
+nifti, itk (MetaImage, NRRD, Analyze), msd  one's own volumes and masks, each connected
+        piece of which becomes a box, if it has data.lesion_boxes voxels; its kind is its
+        class, without the background. data.shape has to hold a whole volume at
+        data.spacing_mm.
 
 init_from is a run, an encoder, torchvision weights (.safetensors), or "" for random;
 model is the pretrained one's. data.kinds names the boxes' labels, in their order; if it is
 (), a CSV's labels are numbers from 0, and COCO's categories are in the order of their ids.
-data.most_boxes is a limit on boxes of an image. 3D: a model of three axes.
+data.most_boxes is a limit on boxes of an image.
 Source: arXiv:2201.01283, section IV-A; FCOS, arXiv:1904.01355.
 """
 
@@ -37,6 +44,16 @@ SOURCES = {
     "images": dict(name="images"),
     "coco": dict(name="images"),
     "shards": dict(name="shards", split="train"),
+    "brains": dict(
+        name="phantom_brains",
+        count=256,
+        seed=0,
+        size_voxels=(16, 64, 64),
+        metastasis_fraction=0.5,
+    ),
+    "nifti": dict(name="nifti"),
+    "itk": dict(name="itk"),
+    "msd": dict(name="msd"),
 }
 
 
@@ -46,6 +63,10 @@ def get_config(variant: str = "demo") -> ConfigDict:
     config = published(variant)
     if variant == "demo":
         demo(config)
+    elif variant in ("brains", "nifti", "itk", "msd"):
+        volumes(config)
+        if variant == "brains":
+            brains(config)
     elif variant != "xray":
         own_images(config)
     return config
@@ -140,6 +161,32 @@ def own_images(config: ConfigDict) -> None:
     config.method.update(width=128, depth=2)
     config.batch_size = config.micro_batch_size = 16
     config.schedule.peak = 5e-4
+
+
+def volumes(config: ConfigDict) -> None:
+    """Whole volumes, turned in the plane; boxes around the pieces of their masks."""
+    config.data.update(shape=(48, 128, 128), longest_side=None, workers=2)
+    config.data.update(lesion_boxes=8, most_boxes=32)
+    config.model.update(ndim=3, layers=(1, 1, 1, 1), block="basic", width=32)
+    config.model.stem = "small"
+    config.method.update(kinds=1, width=64, depth=2, coarser=1)
+    config.batch_size = config.micro_batch_size = 2
+    config.schedule.peak = 5e-4
+    config.views.first.affine.axes = (-2, -1)
+
+
+def brains(config: ConfigDict) -> None:
+    """Small enough for two cores."""
+    config.data.update(shape=(16, 64, 64), workers=0, most_boxes=8)
+    config.splits = dict(
+        validation=dict(seed=1, count=48), test=dict(seed=2, count=128)
+    )
+    config.model.width = 16
+    config.method.update(width=32, coarser=0, candidates=200, most=8)
+    config.batch_size = config.micro_batch_size = 8
+    config.train_epochs = 10.0
+    config.log_every_steps = 32
+    config.schedule.peak = 2e-3
 
 
 def demo(config: ConfigDict) -> None:

@@ -27,6 +27,7 @@ FED = PREPARED | {
         "sampler",
         "slices",
         "planes",
+        "lesion_boxes",
     ),
 }
 BESIDE_SOURCE = {

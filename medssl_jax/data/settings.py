@@ -104,6 +104,7 @@ def training(settings: dict[str, Any], **chosen: Any) -> dict[str, Any]:
         "sampler": "shuffled",
         "slices": {"of_each": 0, "axis": 0, "neighbours": 0},
         "planes": "",
+        "lesion_boxes": 0,
     }
     if unknown := chosen.keys() - feeding.keys():
         raise TypeError(f"no field of a training config's data: {sorted(unknown)}")

@@ -13,6 +13,7 @@ from medssl_jax.data.attended import Attended
 from medssl_jax.data.cache import Cached
 from medssl_jax.data.checked import skip_unusable
 from medssl_jax.data.host import Prepare
+from medssl_jax.data.lesion_boxes import lesion_boxes as with_boxes
 from medssl_jax.data.order.mixture import Mixture, taken
 from medssl_jax.data.order.splits import (
     by_patient,
@@ -49,6 +50,7 @@ def sources(
     known_labels: Part = 1.0,
     slices: Mapping[str, Natural] | None = None,
     planes: str = "",
+    lesion_boxes: Natural = 0,
     attention: str = "",
     fold: Mapping[str, Natural] | None = None,
 ) -> dict[str, Source]:
@@ -85,12 +87,15 @@ def sources(
       fold: `left_out` of the folds, `of` so many, of the training patients is not
         trained on, nor in another role.
       planes: CSV `path,slice,label` of the volumes' slices (`data.planes`), or empty.
+      lesion_boxes: voxels at least of a connected piece of a mask, which becomes a box in
+        the mask's place (`data.lesion_boxes`); 0: masks stay masks.
 
     Raises:
       ConfigError: for an unknown source or setting.
       DataError: if files are unusable, or one patient, or row, is in two roles.
     """
     reading = {"cache": cache, "on_error": on_error, "slices": slices, "planes": planes}
+    reading["lesion_boxes"] = lesion_boxes
     open_source = _Open(prepare, folder, attention=attention, **reading)
     found = {TRAIN: open_source("data", source)}
     split_seed = seed if split_seed is None else split_seed
@@ -194,12 +199,14 @@ class _Open:
         cache: str = "",
         slices: Mapping[str, Natural] | None = None,
         planes: str = "",
+        lesion_boxes: Natural = 0,
         attention: str = "",
     ):
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"data.on_error {on_error!r} is unknown: raise or skip")
         self._prepare, self._cache = prepare, cache and str(folder / cache)
         self._on_error, self._folder, self._planes = on_error, folder, planes
+        self._lesion_boxes = lesion_boxes
         slices = slices or {"of_each": 0, "axis": 0, "neighbours": 0}
         self._slicing = resolve.call("data.slices", Slicing, slices)
         self._attention = attention
@@ -255,10 +262,14 @@ class _Open:
                     "the shards' volumes are prepared: slices are of their first axis"
                 )
                 raise ConfigError(f"data.slices.axis is {slicing.axis}, and {text}")
+            if self._lesion_boxes:
+                source = with_boxes(source, self._lesion_boxes)
         else:
             if self._planes:
                 of_test = field.startswith("splits.")  # which may be other volumes
                 source = planed(source, self._planes, needed=not of_test)
+            if self._lesion_boxes:
+                source = with_boxes(source, self._lesion_boxes)
             if slicing.of_each:
                 masks = slicing.lesion_voxels > 0 and source.has_masks
                 source = Turned(source, slicing.axis, masks)
