@@ -1,6 +1,7 @@
 """Eight CPU devices, no room for JAX to guess, shapes checked against annotations."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 # Before JAX is imported: it reads both once.
@@ -34,6 +35,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # optax divides gradients by an integer count: its promotions are its own business.
 _update = optax.MultiSteps.update
 optax.MultiSteps.update = jax.numpy_dtype_promotion("standard")(_update)
+
+
+@pytest.hookimpl(trylast=True)  # what is not run counts for nothing
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files, that none begins when the others are done."""
+    length = Counter()  # in tests; a slow one takes as long as 30
+    for item in items:
+        length[item.path] += 30 if item.get_closest_marker("slow") else 1
+    items.sort(key=lambda item: -length[item.path])
 
 
 @pytest.fixture(scope="session")
