@@ -88,11 +88,15 @@ def summarise(runs: Runs, *, seed: int) -> dict[str, Any]:
             mean = resampled(measure, len(whole), groups=first.patients, seed=seed)
             each = [one.measures[metric](whole) for one in runs[name]]
             row = [metric, name, outcome.mean_and_deviation(each), mean.text()]
-            for other in (names[0], names[i - 1]) if i else ():
-                gain = difference(measure, measures[other], first, seed=seed)
+            before = (names[0], names[i - 1]) if i else ()
+            gains = {  # the second has one: the first is the one before
+                other: difference(measure, measures[other], first, seed=seed)
+                for other in dict.fromkeys(before)
+            }
+            for other, gain in gains.items():
                 values[f"{metric}: {name} - {other}"] = gain._asdict()
-                row.append(shown(gain))
-            rows.append(row + [""] * (6 - len(row)))
+            row += [shown(gains[other]) for other in before] or ["", ""]
+            rows.append(row)
             values[f"{metric}, {name}"] = mean._asdict()
     told = [
         f"{row[1]} {row[2]}" + (f", {row[4]}" if row[4] else "")
