@@ -1,5 +1,6 @@
 """Eight CPU devices, no room for JAX to guess, shapes checked against annotations."""
 
+import functools
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ _devices = "--xla_force_host_platform_device_count=8"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_devices}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import jaxtyping
 from jaxtyping import install_import_hook
 
 install_import_hook("medssl_jax", "shapes.check")
@@ -16,6 +18,7 @@ install_import_hook("medssl_jax", "shapes.check")
 import jax
 import optax
 import pytest
+from scipy import stats
 
 # XLA's optimizations are half of the tests' time; .ci/run's demo has them
 jax.config.update(
@@ -35,6 +38,22 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # optax divides gradients by an integer count: its promotions are its own business.
 _update = optax.MultiSteps.update
 optax.MultiSteps.update = jax.numpy_dtype_promotion("standard")(_update)
+
+
+_bootstrap = stats.bootstrap
+
+
+@functools.wraps(_bootstrap)
+def _unchecked(*args, **kwargs):
+    """Resample without checks, most of the time: of all examples, all was checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        return _bootstrap(*args, **kwargs)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+stats.bootstrap = _unchecked
 
 
 @pytest.hookimpl(trylast=True)  # what is not run counts for nothing
