@@ -10,7 +10,9 @@ mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS 
        TPU v5e take 5.0 of its 16 GiB (compiled for it by benchmarks/aot.py).
 nifti, itk (MetaImage, NRRD, Analyze), dicom, npy, medmnist, shards (of
        configs/prepare.py)  one's own volumes at 32 x 64 x 64 (medmnist: 28^3); set data.shape and
-       data.spacing_mm to the anatomy, data.window=hu and data.window_hu for CT.
+       data.spacing_mm to the anatomy, data.window=hu and data.window_hu for CT. With the
+       same data.labels, splits.test.fraction=.2 holds out those whom
+       configs/finetune_mrnet.py tests.
 The encoder half of a U-Net, for segmentation: configs/pretrain_unet.py.
 
 Reproduces BYOLMed3D (2022), and BYOL (arXiv:2006.07733) where it is silent.

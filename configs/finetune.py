@@ -14,7 +14,7 @@ aptos     five grades of retinopathy of APTOS 2019, as the release lies on disk:
           weights, .754 after relative patch location; 5 to 100 % of the labels are
           configs/label_efficiency.py:finetune:aptos. Not yet run: it is not to be had
           here; rate, batch, length and splits are ours. After configs/proxy.py's
-          TASK_2d:published, of DIR/train_images.
+          TASK_2d:published, of DIR/train_images, which sees those of the test too.
 images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
           one's own: data.labels is a CSV path,label,patient, or with a column for each
           finding path,edema,effusion,patient; then --config.method.classes=0

@@ -15,7 +15,8 @@ nifti, itk, msd, dicom  one's own volumes, 32 slices of each: data.slices says h
           which axis, and how many neighbours are channels of a slice.
 images, npz, medmnist, shards  one's own images; shards of volumes with data.slices too.
 
-configs/finetune_slices.py and configs/finetune.py start from the result. method.fill is
+configs/finetune_slices.py and configs/finetune.py start from the result; with the same
+data.labels, splits.test.fraction=.2 holds out those whom they test. method.fill is
 "zeros", "ones", "noise", "image", another image's place, or "none", a plain autoencoder.
 The loss is the mean over each image's hidden pixels: accumulation is exact.
 

@@ -17,7 +17,8 @@ published  Taleb et al. 2020: volumes of the decathlon's layout, cropped to the 
            None of joint, which nobody has published.
 nifti, itk, msd, dicom (3D), images (2D), npy, npz, medmnist, shards
            one's own, batches of 32, 200 epochs. Of msd a fifth is held out, the cases that
-           configs/segment.py:msd tests.
+           configs/segment.py:msd tests; of the others nobody: splits.test.fraction=.2,
+           and the table of the fine-tuning where it has one.
 
 A grid of patches has 3 cells a side: 128 voxels make cells of 42, of which 3 are jitter.
 configs/segment.py and configs/finetune.py start from the result: config.init_from=RUN,

@@ -5,14 +5,16 @@ python -m medssl_jax.main --config=configs/simclr.py:chexpert --config.data.root
 python -m medssl_jax.main --config=configs/simclr.py:images --config.data.root=DIR
 
 demo      phantom knee slices, five minutes on two CPU cores; ends with a table of AUCs.
-chexpert  batch 1024, rate .5, 100,000 updates, jitter .5, rotation, no blur.
+chexpert  batch 1024, rate .5, 100,000 updates, jitter .5, rotation, no blur; of all patients in
+          `train`, of whom configs/finetune.py:chexpert tests a fifth.
 derm      batch 512, rate .3, 150,000 updates, SimCLR's own views; a folder of images.
           Neither is run yet: the data is not to be had here. Published, fine-tuned,
           ResNet-152 2x from ImageNet: mean AUC .7729 +- .001, top-1 69.43 +- .43 %.
           Compiled for a TPU v5e:8x8 (benchmarks/aot.py), chexpert's ResNet-152 2x takes 7.7
           of a chip's 16 GiB.
 images, npz, medmnist, tfds, shards (of configs/prepare.py, data.resize as here)
-          one's own, 200 epochs at batch 256; data.labels is a CSV path,label,patient.
+          one's own, 200 epochs at batch 256; data.labels is a CSV path,label,patient. With
+          it, splits.test.fraction=.2 holds out those whom configs/finetune.py tests.
 
 train_epochs is the paper's updates x batch / images: of n images, set it so.
 ResNet-152 2x: --config.model.layers="(3, 8, 36, 3)" --config.model.width=128; the

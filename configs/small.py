@@ -1,6 +1,7 @@
 """One's own scans on two CPU cores: every task at one small size, each in one command.
 
-python -m medssl_jax.main --config=configs/small.py:simclr:images --config.data.root=DIR
+python -m medssl_jax.main --config=configs/small.py:simclr:images --config.data.root=DIR \
+    --config.data.labels=labels.csv
 python -m medssl_jax.main --config=configs/small.py:byol:nifti --config.data.root=DIR
 python -m medssl_jax.main --config=configs/small.py:finetune:images \
     --config.init_from=runs/small-simclr-images --config.data.root=DIR \
@@ -13,7 +14,7 @@ demo_3d, phantom knees.
 
 Images are brought to 96 x 96, volumes to 48 voxels along their longest side, of which 40 are
 cut at random: small networks, some minutes of two cores for a few hundred images. Every
-fifth patient is held out, of pretraining and fine-tuning the same. What fine-tuning starts from has to
+fifth patient is held out, of pretraining and fine-tuning the same where both have one table. What fine-tuning starts from has to
 be of its network: images have a ResNet of four blocks, but segmentation the encoder of a
 U-Net, which volumes have too, and GMML a transformer:
 --config.model from the run's config.json, or configs/study.py, which sees to it.

@@ -20,7 +20,8 @@ is not public. Published, fine-tuned: lesions in chest X-rays AUC .942, haemorrh
 head CT .94 (test). Small images of one's own: configs/swav_small.py.
 
 Batches are per GPU in the paper, on 32: set batch_size = micro_batch_size to 32 times
-what is here on as many. Labels: method.beta=1 and method.classes (or findings) of
+what is here on as many. With the fine-tuning's table, splits.test.fraction=.2 holds out those
+whom it tests. Labels: method.beta=1 and method.classes (or findings) of
 data.labels; data.known_labels shows a share of them.
 
 Reproduces arXiv:2201.01283, sections III and IV-B and table I.
