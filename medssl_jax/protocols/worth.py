@@ -36,8 +36,7 @@ def table(
     for name, folder in folders.items():
         cost = _cost(folder)
         if name not in curves:
-            empty = [None] * (len(ends) + 3)
-            rows.append([name, *empty, *cost, f"diverged: {found[name]['diverged']}"])
+            rows.append([name, *[None] * (len(ends) + 3), "diverged", *cost])
             continue
         gains = {
             fraction: Interval(
@@ -52,13 +51,20 @@ def table(
                 _where(gains, lambda gain: gain.low > 0),
                 _where(gains, lambda gain: gain.high < 0),
                 _saved(curves[name], curves[against[name]]),
-                *cost,
                 _collapse(found[name]),
+                *cost,
             ]
         )
-    for name, reason in missing.items():
-        rows.append([name, *[None] * (len(ends) + 5), f"not run: {reason}"])
+    for name in missing:
+        rows.append([name, *[None] * (len(ends) + 3), "not run", None, None])
     others = sorted(set(against.values()))
+    diverged = {
+        name: one["diverged"] for name, one in found.items() if "diverged" in one
+    }
+    reasons = [
+        *(f" {name} diverged: {reason}." for name, reason in diverged.items()),
+        *(f" {name} was not run: {reason}." for name, reason in missing.items()),
+    ]
     return {
         "title": "What each pretraining is worth",
         "note": f"Differences of test {metric} to {' or '.join(others)}, with 95 % "
@@ -66,16 +72,16 @@ def table(
         "shares of the labels at which it does so. Enough: the least of these shares "
         "with which it is as good, in the mean over seeds, as random weights with all "
         "the labels that were used. Hours are those of all calls of a pretraining, its "
-        f"evaluation included.{results.get('floor_told', '')}",
+        f"evaluation included.{''.join(reasons)}{results.get('floor_told', '')}",
         "columns": [
             "pretraining",
             *(f"with {100 * end:g} %" for end in ends),
             "ahead",
             "behind",
             "enough",
+            "collapse",
             "updates",
             "hours",
-            "collapse",
         ],
         "rows": rows,
     }
@@ -130,5 +136,7 @@ def _collapse(results: Mapping[str, Any]) -> str | None:
     measured = results.get("collapse", {})
     if "pretrained" not in measured:
         return None
-    verdict = collapse.verdict(**measured)
-    return verdict.partition(":")[0] if collapse.collapsed(**measured) else "no"
+    if not collapse.collapsed(**measured):
+        return "no"
+    verdict = collapse.verdict(**measured).partition(":")[0]
+    return verdict.removesuffix(" dimensional collapse")  # the next table has it whole

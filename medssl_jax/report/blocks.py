@@ -1,10 +1,16 @@
 """What a section of the report is made of; the template knows how each looks."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from medssl_jax.files import inert
+
+_GLUE = "\u00a0"
+_INTERVAL = re.compile(r"\([^)]{,24}\)( \*)?")  # no sentence in parentheses
 
 
 class Text(NamedTuple):
@@ -125,6 +131,22 @@ def cell(value: Any) -> str:
         large_or_tiny = value and not 1e-3 <= abs(value) < 1e5
         return f"{value:.3g}" if large_or_tiny else f"{value:.3f}"
     return str(value)
+
+
+def shown(text: str) -> Markup:
+    """Say where a cell's text may go on in a new line, where the table is too wide.
+
+    Within an interval, and between a number and its per cent, it may not; behind
+    underscores it may.
+    """
+    glued = _INTERVAL.sub(lambda found: found[0].replace(" ", _GLUE), text)
+    parts = glued.replace(" %", f"{_GLUE}%").split("_")
+    return Markup("_<wbr>").join(parts)
+
+
+def is_loose(text: str) -> bool:
+    """Say whether a cell is a list, an interval, or a long name, which may be broken."""
+    return any(mark in text for mark in (", ", " (", "_"))
 
 
 def plain(value: Any) -> str:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medssl_jax.files import write_text
-from medssl_jax.report.blocks import Section, cell, is_number, plain
+from medssl_jax.report.blocks import Section, cell, is_loose, is_number, plain, shown
 from medssl_jax.report.run import Run, read_run
 from medssl_jax.report.sections import SECTIONS, summary
 
@@ -56,5 +56,7 @@ def _environment() -> Environment:
     )
     environment.filters["cell"] = cell
     environment.filters["plain"] = plain
+    environment.filters["shown"] = shown
     environment.tests["number_cell"] = is_number
+    environment.tests["loose"] = is_loose
     return environment

@@ -119,8 +119,9 @@ def test_one_that_diverges_is_told_and_no_start(monkeypatch, tmp_path, told):
     assert judged.against.gmml == "random vit"
     assert judged.own["random vit"] == judged.own.gmml and "rotation" not in judged.own
     rows = {row[0]: row[1:] for row in told["table"]["rows"]}
-    assert rows["simclr"][-1] == "diverged: not finite"
-    gain, ahead, behind, enough, updates, hours, collapse = rows["rotation"]
+    assert rows["simclr"] == [None] * 4 + ["diverged", None, None]
+    assert "simclr diverged: not finite. " in told["table"]["note"] + " "
+    gain, ahead, behind, enough, collapse, updates, hours = rows["rotation"]
     assert (gain, ahead, behind) == ("+0.100 (+0.050 to +0.200) *", "100 %", "nowhere")
     assert (enough, updates, hours) == ("100 %", "1,024", "0.50")
     assert collapse == "no"
@@ -154,7 +155,8 @@ def test_a_budget_below_an_epoch_is_said_and_not_run(
     made = run(monkeypatch, tmp_path, found)  # three updates an epoch
     assert made == ["simclr", "rotation"]
     assert "not run: gmml, 2 updates are less than an epoch" in capsys.readouterr().out
-    assert told["table"]["rows"][-1][-1].startswith("not run: 2 updates are less")
+    assert told["table"]["rows"][-1] == ["gmml"] + [None] * 4 + ["not run", None, None]
+    assert "gmml was not run: 2 updates are less than" in told["table"]["note"]
     found.budget.updates = 1
     with pytest.raises(ConfigError, match="budget is too little for any pretraining"):
         run(monkeypatch, tmp_path / "none", found)

@@ -13,7 +13,7 @@ from medssl_jax.errors import DataError
 from medssl_jax.report.build import build
 from medssl_jax.report.sections import SECTIONS
 
-_VOID = {"meta", "img", "br", "hr", "link", "input"}
+_VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 class _Page(HTMLParser):
@@ -43,7 +43,7 @@ class _Page(HTMLParser):
         if self._heading:
             self._section += data
         elif not {"style", "script"} & {*self.open}:
-            self.text[self._section] += data
+            self.text[self._section] += data.replace("\u00a0", " ")
 
     def named(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]

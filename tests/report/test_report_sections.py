@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from medssl_jax.report import embedding, figures, projection
-from medssl_jax.report.blocks import Stack, cell, plain
+from medssl_jax.report.blocks import Stack, cell, plain, shown
 from medssl_jax.report.build import build
 from medssl_jax.report.curves import training_curves
 from medssl_jax.report.figures import moving_average
@@ -45,6 +45,12 @@ def test_a_cell_is_written_for_people():
     values = [0.71249, 3, 12345, True, None, float("nan"), 2e-7, 0.0, "a"]
     written = [cell(value) for value in values]
     assert written == ["0.712", "3", "12,345", "yes", "–", "–", "2e-07", "0.000", "a"]
+
+
+def test_a_cell_that_is_too_wide_breaks_before_an_interval_and_behind_an_underscore():
+    assert shown("+0.1 (+0.0 to +0.2) *") == "+0.1 (+0.0\u00a0to\u00a0+0.2)\u00a0*"
+    assert shown("10 %, 100 %") == "10\u00a0%, 100\u00a0%"
+    assert shown("relative_<b>") == "relative_<wbr>&lt;b&gt;"
 
 
 def test_a_cell_of_csv_has_every_digit_and_nothing_that_a_spreadsheet_computes():
