@@ -42,7 +42,7 @@ SETTINGS = {
     "checkpoint.every_epochs": 0.2,
     "log_every_steps": 5,
 }
-TIMES = ("clips_per_second", "data_wait")
+TIMES = ("examples_per_second", "data_wait")
 
 
 def start(workdir: Path, cache: Path) -> subprocess.Popen:

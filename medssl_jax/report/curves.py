@@ -13,7 +13,7 @@ _NAMES = {
     "lr": "Learning rate",
     "weight_decay": "Weight decay",
     "tau": "Target decay tau",
-    "clips_per_second": "Examples per second",
+    "examples_per_second": "Examples per second",
     "auc": "AUC",
     "accuracy": "Accuracy",
     "cross_entropy": "Swapped prediction: cross-entropy",

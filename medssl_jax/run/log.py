@@ -81,11 +81,11 @@ class Logger:
                 self._events.add_scalar(name, value, step)
 
     def progress(
-        self, step: int, *, loss: SupportsFloat, clips_per_second: SupportsFloat
+        self, step: int, *, loss: SupportsFloat, examples_per_second: SupportsFloat
     ) -> None:
         """Show that `step` micro-batches are done."""
         if self._active:
-            self._progress.show(step, float(loss), float(clips_per_second))
+            self._progress.show(step, float(loss), float(examples_per_second))
 
     def say(self, text: str) -> None:
         """Show a line of text beside the progress."""

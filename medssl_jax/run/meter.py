@@ -20,6 +20,7 @@ from medssl_jax.run.task import Task
 _IN_FLIGHT = 2  # steps that the host may be ahead of the device
 _MOSTLY = 0.5  # of an example
 _SETTLED = 0.1  # of the run; before, what looks stuck may only be slow
+_SLOW = 0.5  # of the time, waited for data
 
 
 class Meter:
@@ -49,7 +50,7 @@ class Meter:
         self._window = list(progress.get("window", ()))
         self._before = progress.get("seconds", 0.0)
         self._told = ""
-        self._padding_told = False
+        self._padding_told = self._wait_told = False
         self._waited = 0.0
         self._opened = self._began = self._started = time.perf_counter()
         self._from_step = self._first_step = first_step
@@ -149,6 +150,19 @@ class Meter:
         )
         self._padding_told = True
 
+    def _flows(self, line: Mapping) -> bool:
+        """Say whether the loader is past its start, and past filling a cache."""
+        half = line["epoch"] >= self._task.durations.epochs / 2
+        return self._from_step > self._first_step and (line["epoch"] > 1 or half)
+
+    def _tell_wait(self, share: float) -> None:
+        """Say once that the loader keeps the device waiting, and what can be done."""
+        _warn(
+            f"training waits for data {share:.0%} of the time: raise data.workers (it is "
+            f"{self._task.workers}), or keep prepared images with data.cache or as shards"
+        )
+        self._wait_told = True
+
     def _read(self, step: int, metrics: Mapping, indices: np.ndarray) -> None:
         metrics = jax.device_get(metrics)
         source = self._task.sources[TRAIN]
@@ -175,7 +189,7 @@ class Meter:
             **{name: float(at(last)) for name, at in self._task.scheduled.items()},
             **means,
             "skipped": int(sum(metrics["skipped"] for metrics in self._window)),
-            "clips_per_second": rate,
+            "examples_per_second": rate,
             "data_wait": self._waited / seconds,
         }
         if line["epoch"] <= 1 and (early := self._task.method.early(means)):
@@ -185,8 +199,10 @@ class Meter:
             line["verdict"] = verdict
             if done >= _SETTLED * durations.steps:
                 self._tell(verdict)
+        if not self._wait_told and line["data_wait"] >= _SLOW and self._flows(line):
+            self._tell_wait(line["data_wait"])
         self._logger.log(done, line)
-        self._logger.progress(done, loss=means["loss"], clips_per_second=rate)
+        self._logger.progress(done, loss=means["loss"], examples_per_second=rate)
         self._window, self._waited = [], 0.0
         self._began, self._from_step = now, done
 

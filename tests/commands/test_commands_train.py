@@ -47,7 +47,7 @@ def largest_file(workdir: Path, step: int) -> Path:
 def logged(workdir: Path) -> list[dict]:
     """Return what was logged, but for times."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    times = ("clips_per_second", "data_wait")
+    times = ("examples_per_second", "data_wait")
     return [
         {name: x for name, x in line.items() if name not in times}
         for line in map(json.loads, lines)

@@ -21,7 +21,7 @@ def _metrics(rng, steps=800):
             "loss": 0.6 + 3.2 * np.exp(-4 * done) + 0.15 * rng.normal(),
             "lr": 0.2 * (1 + np.cos(np.pi * done)) / 2,
             "tau": 1 - 0.004 * (np.cos(np.pi * done) + 1) / 2,
-            "clips_per_second": 42 + rng.normal(),
+            "examples_per_second": 42 + rng.normal(),
             "data_wait": abs(0.02 * rng.normal()),
         }
         if step % 100 == 0:

@@ -128,7 +128,7 @@ def test_a_damaged_line_within_is_named(tmp_path, damaged):
 def test_an_inactive_logger_writes_and_shows_nothing(tmp_path, capfd):
     with _logger(tmp_path / "run", active=False, quiet=False) as logger:
         logger.log(1, {"loss": 1.0})
-        logger.progress(1, loss=1.0, clips_per_second=1.0)
+        logger.progress(1, loss=1.0, examples_per_second=1.0)
     assert not (tmp_path / "run").exists()
     assert capfd.readouterr() == ("", "")
 
@@ -136,7 +136,7 @@ def test_an_inactive_logger_writes_and_shows_nothing(tmp_path, capfd):
 def test_a_quiet_logger_writes_and_shows_nothing(tmp_path, capfd):
     with _logger(tmp_path) as logger:
         logger.log(1, {"loss": 1.0})
-        logger.progress(50, loss=1.0, clips_per_second=1.0)
+        logger.progress(50, loss=1.0, examples_per_second=1.0)
     assert _lines(tmp_path) == [{"step": 1, "loss": 1.0}]
     assert capfd.readouterr() == ("", "")
 
@@ -144,7 +144,7 @@ def test_a_quiet_logger_writes_and_shows_nothing(tmp_path, capfd):
 def test_a_log_file_gets_few_lines_with_loss_rate_and_time_left(tmp_path, capfd):
     with _logger(tmp_path, total_steps=1000, quiet=False) as logger:
         for step in range(1, 1001):
-            logger.progress(step, loss=jnp.float32(2.5), clips_per_second=31.25)
+            logger.progress(step, loss=jnp.float32(2.5), examples_per_second=31.25)
     out, err = capfd.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 20
@@ -158,14 +158,14 @@ def test_time_left_is_of_this_run_not_of_the_one_before(tmp_path, capfd, monkeyp
     clock = iter([1000.0, 1010.0])
     monkeypatch.setattr("medssl_jax.run.log.monotonic", lambda: next(clock))
     with _logger(tmp_path, start_step=40, quiet=False) as logger:
-        logger.progress(50, loss=1.0, clips_per_second=1.0)  # ten steps, ten seconds
+        logger.progress(50, loss=1.0, examples_per_second=1.0)  # ten steps, ten seconds
     assert capfd.readouterr().err.endswith("00:50 left\n")
 
 
 def test_a_resumed_run_says_no_more_often_where_it_is(tmp_path, capfd):
     with _logger(tmp_path, start_step=42, quiet=False) as logger:
         for step in range(43, 51):
-            logger.progress(step, loss=1.0, clips_per_second=1.0)
+            logger.progress(step, loss=1.0, examples_per_second=1.0)
     said = capfd.readouterr().err.splitlines()
     assert [line.partition("/")[0] for line in said] == ["45", "50"]
 
@@ -174,7 +174,7 @@ def test_a_terminal_gets_a_bar_that_starts_where_the_run_does(tmp_path, monkeypa
     terminal = _Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     with _logger(tmp_path, start_step=40, quiet=False, unit="image") as logger:
-        logger.progress(70, loss=2.5, clips_per_second=31.25)
+        logger.progress(70, loss=2.5, examples_per_second=31.25)
     first, *_, last = terminal.getvalue().strip().split("\r")
     assert "40/100 steps" in first
     assert "70%" in last

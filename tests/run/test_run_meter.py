@@ -100,6 +100,28 @@ def test_the_first_steps_tell_how_long_the_others_take(tmp_path, capsys, monkeyp
     assert 0.05 < float(taken) < float(there) == pytest.approx(total, rel=0.01)
 
 
+@pytest.mark.parametrize(("waited", "said"), [(0.9, 0), (1.0, 1), (1.5, 1)])
+def test_a_loader_that_keeps_the_device_waiting_is_told_once_after_the_first_epoch(
+    tmp_path, monkeypatch, capsys, waited, said
+):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    run = Durations(examples=16, batch_size=8, micro_batch_size=4, epochs=4)
+    task = TASK._replace(scheduled={}, durations=run, workers=3)
+    with Logger(tmp_path, total_steps=16, start_step=0, quiet=True) as logger:
+        meter = Meter(task, logger, 0, every_steps=1)
+        for step in range(16):  # four an epoch, of two seconds each
+            now[0] += 2
+            metrics = METRICS_OF | {"update": (step + 1) // 2}
+            meter.take(step, metrics, batch(), waited if step >= 3 else 2.0)
+            meter.drain()
+            if step == 3:
+                assert "waits" not in capsys.readouterr().err
+    found = capsys.readouterr().err
+    told = f"training waits for data {waited / 2:.0%} of the time: raise data.workers (it is 3)"
+    assert found.count("waits for data") == found.count(told) == said
+
+
 def test_rate_wait_and_epoch_are_of_the_lines_own_steps(tmp_path, monkeypatch):
     """Two seconds a step of four samples, half of one waited; a pause after the third."""
     now = [0.0]
@@ -122,7 +144,7 @@ def test_rate_wait_and_epoch_are_of_the_lines_own_steps(tmp_path, monkeypatch):
     assert (first["loss"], last["loss"]) == (1.0, 3.0)
     assert (first["epoch"], last["epoch"]) == (0.6, 0.8)
     for line in (first, last):
-        assert (line["clips_per_second"], line["data_wait"]) == (2.0, 0.25)
+        assert (line["examples_per_second"], line["data_wait"]) == (2.0, 0.25)
     assert meter.outcome()["seconds"] == 30 + 108
 
 
@@ -146,7 +168,7 @@ def test_a_run_that_goes_on_reports_as_one_that_never_stopped(tmp_path):
                 take(meter, steps)
                 progress = json.loads(json.dumps(meter.progress()))
         lines = read_metrics(folder / METRICS)
-        timed = {"clips_per_second", "data_wait"}
+        timed = {"examples_per_second", "data_wait"}
         told = [{k: v for k, v in line.items() if k not in timed} for line in lines]
         return told, meter.outcome()
 
