@@ -1,6 +1,7 @@
 """Trainings of one length: so many updates, or as many as fit into so many minutes."""
 
 import contextlib
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ def grant(
     """Give a training its share: what it states in epochs keeps its part of the whole.
 
     Minutes are of steps, by the pace of some that are made for it on this machine, once:
-    `folder` keeps it. Compilation, evaluation and report come on top.
+    `folder` keeps it. Compilation, what is prepared for a cache, evaluation and report
+    come on top.
 
     Args:
       durations: of `config` as it is.
@@ -123,6 +125,10 @@ def _pace(config: ConfigDict, folder: Path, *, within: Path) -> float:
 def _measured(config: ConfigDict, scratch: Path) -> float:
     this = train.start(config, scratch)
     with contextlib.closing(this.saved), contextlib.closing(this.data):
+        if config.data.cache:  # or the first of several trainings would seem slow
+            one = this.task.durations
+            for _ in range(math.ceil(one.examples / one.micro_batch_size)):
+                next(this.data)
         step_once = train.compiled(this)
         state = this.on.from_global(train.initial(this))
         for step in range(_WARM + _TIMED):

@@ -2,7 +2,9 @@
 
 import functools
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ml_collections import ConfigDict
@@ -186,15 +188,24 @@ def test_minutes_become_updates_by_the_pace_that_is_measured_once(
     assert [one.train_epochs for one in lengths] == [8.0, 8.0]  # 12 updates of .5 s
 
 
-def test_the_pace_of_a_real_step_is_above_0_and_leaves_no_run(tmp_path):
-    found = question()
+def test_the_pace_is_that_of_real_steps_on_images_in_the_cache(tmp_path, monkeypatch):
+    found, prepared, scratch = question(), [], tmp_path / "at/scratch"
+    found.data.count = 1400  # more than is read ahead
     found.data.shape = found.data.resize = (16, 16)
     found.model.width = 4
-    one = experiment.placed(
-        found.pretraining.rotation, tmp_path / "at", within=tmp_path
-    )
-    (tmp_path / "at").mkdir()
-    assert 0 < protocol.budget._measured(one, tmp_path / "at/scratch") < 60
+    one = found.pretraining.rotation
+    one.batch_size = one.micro_batch_size = 8
+
+    def count():
+        prepared.append(len(list((tmp_path / "cache").glob("*.npy"))))
+        return time.perf_counter()
+
+    clock = SimpleNamespace(perf_counter=count)
+    monkeypatch.setattr(protocol.budget, "time", clock)
+    scratch.mkdir(parents=True)
+    one = experiment.placed(one, scratch, within=tmp_path)
+    assert 0 < protocol.budget._measured(one, scratch) < 60
+    assert prepared[0] >= 840 and len(set(prepared)) == 1
 
 
 def test_what_is_tested_must_not_be_pretrained_on(monkeypatch, tmp_path, told):
