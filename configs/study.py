@@ -15,15 +15,8 @@ validation chooses. The report says which helps, by how much, from how many labe
 cost, and what collapsed. Kill it, start it again: it goes on.
 
 [TASK:]SOURCE. TASK is classify, the default (labels of data.labels), segment (data.masks, or msd's
-own) or detect (data.boxes). SOURCE of classify is images, npz (2D), nifti, itk, msd, dicom, npy
-(3D), or demo and demo_3d, phantom knees; of segment images, nifti, itk, msd or demo_3d; of
-detect images. By default five pretrainings of ten minutes of steps each, and 105 fine-tunings:
-3 shares of 7 starts, 3 seeds each, after 2 rates of each. The demo was run at a part of its
-length, not yet whole. Encoders lie in WORKDIR/pretraining/NAME.
-
-All see the same scans: with segment and detect those that have masks, or rows of boxes. To
-pretrain on more, pretrain first (configs/small.py, with the test patients held out), then
-compare the runs by configs/label_efficiency.py and config.initialisations.
+own) or detect (data.boxes). SOURCE is images, npz (2D), nifti, itk, msd, dicom, npy (3D), or
+demo and demo_3d, phantom knees. The demo was run at a part of its length, not yet whole.
 
 config.data, config.splits and config.model are those of all; config.pretraining.NAME and
 config.experiment have the rest, at the size of configs/small.py. config.tasks names any of
