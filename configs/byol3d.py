@@ -4,7 +4,7 @@ python -m medssl_jax.main --config=configs/byol3d.py
 python -m medssl_jax.main --config=configs/byol3d.py:mrnet --config.data.root=DIR
 python -m medssl_jax.main --config=configs/byol3d.py:nifti --config.data.root=DIR
 
-demo   phantom knees, five minutes on two CPU cores; ends with a table of AUCs.
+demo   phantom knees, some two minutes on two idle CPU cores; ends with a table of AUCs.
 mrnet  the published recipe in full (R3D-18, 16 x 224 x 224, 4 x 64 = 256, LARS .2,
        cosine, 200 epochs). Not yet run: MRNet is not to be had here. Four clips on a
        TPU v5e take 5.0 of its 16 GiB (compiled for it by benchmarks/aot.py).

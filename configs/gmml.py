@@ -14,6 +14,7 @@ mrnet     the published recipe: ViT-S at 256 x 256 on the slices of MRNet's sagi
 nifti, itk, msd, dicom  one's own volumes, 32 slices of each: data.slices says how many, along
           which axis, and how many neighbours are channels of a slice.
 images, npz, medmnist, shards  one's own images; shards of volumes with data.slices too.
+Whole volumes, by a transformer in 3D: configs/small.py:gmml:nifti.
 
 configs/finetune_slices.py and configs/finetune.py start from the result; with the same
 data.labels, splits.test.fraction=.2 holds out those whom they test. method.fill is

@@ -4,7 +4,8 @@ python -m medssl_jax.main --config=configs/simclr.py
 python -m medssl_jax.main --config=configs/simclr.py:chexpert --config.data.root=DIR
 python -m medssl_jax.main --config=configs/simclr.py:images --config.data.root=DIR
 
-demo      phantom knee slices, five minutes on two CPU cores; ends with a table of AUCs.
+demo      phantom knee slices, two and a half minutes on two idle CPU cores; ends with a table of
+          AUCs.
 chexpert  batch 1024, rate .5, 100,000 updates, jitter .5, rotation, no blur; of all patients in
           `train`, of whom configs/finetune.py:chexpert tests a fifth.
 derm      batch 512, rate .3, 150,000 updates, SimCLR's own views; a folder of images.
