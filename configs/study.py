@@ -14,9 +14,21 @@ from random weights of the same network, each at the rate of config.rates that i
 validation chooses. The report says which helps, by how much, from how many labels on, at what
 cost, and what collapsed. Kill it, start it again: it goes on.
 
-[TASK:]SOURCE. TASK is classify, the default (labels of data.labels), segment (data.masks, or msd's
-own) or detect (data.boxes). SOURCE is images, npz (2D), nifti, itk, msd, dicom, npy (3D), or
-demo and demo_3d, phantom knees. The demo was run at a part of its length, not yet whole.
+[TASK:]SOURCE, of which each task has:
+
+(none)   classes or findings of data.labels: images, npz (2D), nifti, itk, dicom, npy (3D), and
+         demo and demo_3d, phantom knees. The demo was run at a part of its length, not yet whole.
+segment  data.masks, or msd's own: images, nifti, itk, msd, demo_3d.
+detect   data.boxes: images.
+
+By default that is five pretrainings of 10 minutes, then 105 fine-tunings of 30 epochs each: of
+five starts and random weights of two networks, with three shares of the labels, three seeds,
+and a run for each of two rates before these; 63 with --config.rates="()". Each pretraining is a
+run in WORKDIR/pretraining/NAME, its encoder/ below, which config.init_from takes; fine-tunings
+are in WORKDIR/runs/NAME/SHARE/SEED.
+
+All tasks see the scans that fine-tuning has: with labels, masks or boxes. To pretrain on others
+beside them, use two commands: docs/data.md, "Scans without labels".
 
 config.data, config.splits and config.model are those of all; config.pretraining.NAME and
 config.experiment have the rest, at the size of configs/small.py. config.tasks names any of
