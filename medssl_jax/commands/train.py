@@ -184,7 +184,7 @@ def _train(
             paused_at = meter.pause()
             _checkpoint(this, done, state, meter, logger)
             meter.resume(paused_at)
-        if stop and done < durations.steps:
+        if stop:  # at the last step too: a protocol would begin its next run
             this.saved.wait()
             _wait_for_all("stopped")
             if jax.process_index() == 0:

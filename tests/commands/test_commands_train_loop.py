@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny_run
 
 from medssl_jax.commands import train
@@ -59,21 +60,28 @@ class Told(list):
         return {"headline": f"of step {self.steps_of(params)}"}
 
 
-def test_the_checkpoint_of_the_lowest_validation_loss_is_tested_and_exported(
-    tmp_path, monkeypatch
-):
+@pytest.fixture
+def counted(monkeypatch):
+    """Return a config whose steps only count, and what its evaluators were shown."""
     told = []
 
     def build(config, folder, of=train.build):
         task = of(config, folder)
         told.append(Told(task))
-        return task._replace(evaluator=told[0].evaluator)
+        return task._replace(evaluator=told[-1].evaluator)
 
     monkeypatch.setattr(train, "build", build)
     monkeypatch.setattr(train, "make_train_step", counting_step)
     monkeypatch.setattr(train, "_write_views", lambda *_: None)
     config = experiment.load(str(tiny_run.ROOT / "configs/grid.py"), "byol3d:demo")
-    train.run(experiment.vary(config, SETTINGS), tmp_path)
+    return experiment.vary(config, SETTINGS), told
+
+
+def test_the_checkpoint_of_the_lowest_validation_loss_is_tested_and_exported(
+    tmp_path, counted
+):
+    config, told = counted
+    train.run(config, tmp_path)
     assert told[0] == [2, 4, 5]  # once an epoch, and at the end
     results = json.loads((tmp_path / "results.json").read_text())
     assert results == {"headline": "of step 4"}
@@ -88,3 +96,18 @@ def test_the_checkpoint_of_the_lowest_validation_loss_is_tested_and_exported(
     assert [x["validation_loss"] for x in validated] == [*LOSSES.values()]
     trained = [(x["step"], x["loss"]) for x in lines if "loss" in x]
     assert trained == [(done, done - 1) for done in range(1, 6)]
+
+
+def test_a_stop_that_is_asked_in_the_last_step_is_obeyed_too(
+    tmp_path, counted, monkeypatch
+):
+    config, told = counted
+    with monkeypatch.context() as asked:
+        asked.setattr(train.Interrupt, "asked", lambda self, step: step == 5)
+        with pytest.raises(SystemExit, match="143"):
+            train.run(config, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+    train.run(config, tmp_path)
+    assert [list(each) for each in told] == [[2, 4, 5], []]
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results == {"headline": "of step 4"}
