@@ -163,6 +163,16 @@ def test_decoding_keeps_the_likeliest_of_each_kind_within_the_image():
     assert (high > low).all()
 
 
+@pytest.fixture
+def optimized():
+    """Let XLA optimize: of 150 steps compiling is the smaller part."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("ndim", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_learns_to_find_a_bright_box(ndim):
     """And its size and kind, of images that it has not seen."""
