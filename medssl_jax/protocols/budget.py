@@ -113,10 +113,13 @@ def _pace(config: ConfigDict, folder: Path, *, within: Path) -> float:
     path = folder / _FILE
     if path.exists():
         return files.read_json(path)["seconds_per_step"]
-    scratch = folder / "pace"
+    scratch, here = folder / "pace", jax.process_index() == 0
+    if here:
+        print(f"{folder.name}: compiling a step, to see how long it takes", flush=True)
     measured = _measured(placed(config, scratch, within=within), scratch)
     seconds = float(multihost_utils.broadcast_one_to_all(np.float32(measured)))
-    if jax.process_index() == 0:
+    if here:
+        print(f"{folder.name}: {seconds:.2g} s a step", flush=True)
         shutil.rmtree(scratch, ignore_errors=True)
         files.write_json(path, {"seconds_per_step": seconds})
     return seconds

@@ -1,13 +1,18 @@
 """A study: what is pretrained, what is measured from it, and what is said of it."""
 
+import csv
 import functools
 import json
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import tiny_run
 from ml_collections import ConfigDict
+from PIL import Image
 
 from medssl_jax.errors import ConfigError, Diverged, UserError
 from medssl_jax.protocols import experiment
@@ -44,6 +49,30 @@ OF_PRETRAINING = {
     "model.depth": 2,
     "model.maps": (1, 2),
 }
+
+OF_IMAGES = {
+    "tasks": ("rotation",),
+    "budget.minutes": 0.0,
+    "budget.updates": 6,
+    "fractions": (1.0,),
+    "rates": (),
+    "repeats": 1,
+    "data.shape": (16, 16),
+    "data.resize": (16, 16),
+    "model.layers": (1, 1),
+    "model.width": 4,
+    "model.stem": "small",
+    "splits.test.fraction": 0.3,
+    "splits.validation.fraction": 0.25,
+    "experiment.method.classes": 2,
+    "experiment.train_epochs": 2.0,
+    "experiment.batch_size": 8,
+    "experiment.micro_batch_size": 8,
+    "pretraining.rotation.batch_size": 8,
+    "pretraining.rotation.micro_batch_size": 8,
+}
+FINETUNED = "runs/rotation/1/0"
+OF_FILES = {"root": "images", "labels": "labels.csv"}
 
 
 def config():
@@ -169,7 +198,7 @@ def test_a_budget_below_an_epoch_is_said_and_not_run(
 
 
 def test_minutes_become_updates_by_the_pace_that_is_measured_once(
-    monkeypatch, tmp_path, told
+    monkeypatch, tmp_path, told, capsys
 ):
     paces = iter([0.5])
     monkeypatch.setattr(protocol.budget, "_measured", lambda *_: next(paces))
@@ -186,6 +215,7 @@ def test_minutes_become_updates_by_the_pace_that_is_measured_once(
         protocol.run(found, tmp_path)
         (tmp_path / "pretraining/simclr/results.json").unlink()  # as if it was killed
     assert [one.train_epochs for one in lengths] == [8.0, 8.0]  # 12 updates of .5 s
+    assert capsys.readouterr().out.count("simclr: 0.5 s a step\n") == 1
 
 
 def test_the_pace_is_that_of_real_steps_on_images_in_the_cache(tmp_path, monkeypatch):
@@ -349,3 +379,34 @@ def test_a_study_pretrains_and_fine_tunes_from_it_and_from_random(tmp_path):
     assert [row[0] for row in results["answer"]["rows"]] == ["zeros"]
     assert "AUC, zeros - random, 1" in results["values"]
     assert results["headline"].startswith("AUC of zeros - random: ")
+
+
+@pytest.mark.slow
+def test_a_study_of_ones_own_images_that_is_killed_makes_no_finished_run_again(
+    tmp_path,
+):
+    table, folder = [["path", "label", "patient"]], tmp_path / "study"
+    (tmp_path / "images").mkdir()
+    for i, pixels in enumerate(np.random.default_rng(0).random((40, 16, 16))):
+        picture = Image.fromarray((pixels * 255).astype(np.uint8))
+        picture.save(tmp_path / f"images/{i:02}.png")
+        table.append([f"{i:02}.png", i % 2, f"p{i // 2}"])
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    flags = [f"--config.{name}={value}" for name, value in OF_IMAGES.items()]
+    flags += [f"--config.data.{name}={tmp_path / at}" for name, at in OF_FILES.items()]
+    command = ["--config=configs/study.py:images", f"--workdir={folder}", *flags]
+    process = tiny_run.start(command)
+    tiny_run.wait_for(folder / "runs/random/1/0/views.npz", process)
+    process.kill()
+    tiny_run.finish(process, -signal.SIGKILL)
+    made = [folder / at / "results.json" for at in ("pretraining/rotation", FINETUNED)]
+    stamps = [path.stat().st_mtime_ns for path in made]
+    said = tiny_run.finish(tiny_run.start(command))
+    assert [path.stat().st_mtime_ns for path in made] == stamps
+    assert str(folder / "runs/random/1/0") in said
+    assert not [path for path in made if str(path.parent) in said]
+    results = json.loads((folder / "results.json").read_text())
+    (row,) = results["answer"]["rows"]
+    assert row[0] == "rotation" and row[-2] == "6"  # updates
+    assert "None of the 6 test patients was in any pretraining." in results["headline"]
