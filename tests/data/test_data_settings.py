@@ -128,6 +128,7 @@ def test_the_data_of_a_training_is_its_source_and_how_it_is_fed():
         "sampler": "shuffled",
         "slices": {"of_each": 0, "axis": 0, "neighbours": 0},
         "planes": "",
+        "lesion_boxes": 0,
     }
 
 
