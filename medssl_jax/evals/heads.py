@@ -27,13 +27,15 @@ def heads(context: Context) -> Evaluator:
     which the test has no labels is left out, and said.
 
     Raises:
-      ConfigError: if the method has no heads, or there is no test.
+      ConfigError: if the method has no heads, or tells nothing of them, as segmentation,
+        which sees windows; if there is no test.
     """
-    stated = context.spec["provenance"]["method"].get("heads")
-    if context.predict is None or not stated:
+    stated = context.spec["provenance"]["method"].get("heads") or {}
+    learnt = any(one["weight"] for one in stated.values())
+    if not stated or (learnt and not context.method.heads):
         raise ConfigError(
-            "evaluation 'heads' needs a method with heads beside its own: set "
-            "config.method.heads, or leave it out of config.evaluation"
+            "evaluation 'heads' needs a classifier or a detector with heads beside its "
+            "own: set config.method.heads, or leave it out of config.evaluation"
         )
     if (test := context.sources.get("test")) is None:
         raise ConfigError(
@@ -53,13 +55,16 @@ def heads(context: Context) -> Evaluator:
             else:
                 labels, called = planes, ["slices"]
                 p = p[..., None]
-            if labels is None:
+            if labels is None or (labels == UNLABELLED).all():
                 lacking.append(name)
                 continue
             for j, of in enumerate(called):
                 own = labels[..., j]
-                value = _auc(own, p[..., j], test, context.seed)
                 known = own != UNLABELLED
+                if not known.any():
+                    lacking.append(f"{name} {of}")
+                    continue
+                value = _auc(own, p[..., j], test, context.seed)
                 count = f"{np.sum(own == PRESENT)} of {np.sum(known)}"
                 rows.append([name, of, count, value.text()])
                 values[f"AUC {name} {of}"] = value._asdict()

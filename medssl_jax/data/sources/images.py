@@ -107,11 +107,8 @@ def _told(table, names, unlisted):
         return names
     if unlisted != "drop":
         missing = [name for name in names if name not in table.boxes]
-        what, instead = (
-            "file(s) that are not in it",
-            "data.unlisted=drop leaves them out",
-        )
-        refuse_any(table.path, what, missing, instead)
+        instead = "data.unlisted=drop leaves them out"
+        refuse_any(table.path, "file(s) that are not in it", missing, instead)
     return [name for name in names if name in table.boxes]
 
 
