@@ -135,30 +135,6 @@ def test_no_width_has_to_be_scrolled_sideways(chromium, width):
     assert wide == room <= width
 
 
-def test_the_answer_of_a_study_is_seen_whole(chromium, tmp_path, monkeypatch):
-    gain = {"value": -0.146, "low": -0.153, "high": -0.14}
-    shares, scores = [0.1, 0.3, 1.0], [[0.8], [0.8], [0.9]]
-    name, other = "relative_patch_location", "random resnet"
-    curves = [{"name": n, "fractions": shares, "scores": scores} for n in (name, other)]
-    values = {f"AUC, {name} - {other}, {share:g}": gain for share in shares}
-    found = {"values": values, "label_curves": {"metric": "AUC", "curves": curves}}
-    monkeypatch.setattr(worth, "_cost", lambda folder: ["12,000", "12.34"])
-    measured = {"std": 0.1, "rank": 1.0, "most": 64.0}
-    outcomes = {name: {"collapse": {"pretrained": measured}}}
-    missing = {"swav": "10 minutes, 12 updates, are less than an epoch"}
-    table = worth.table(found, {name: other}, {name: tmp_path}, outcomes, missing)
-    results = {"headline": "", "tables": [], "answer": table}
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    page = build(tmp_path, sections=[protocols.answer])
-    size = {"width": 1000, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    chromium.call("Emulation.setDeviceMetricsOverride", **size)
-    chromium.open(page)
-    shown = "document.querySelector('.scroll')"
-    wide, room = chromium.run(f"[{shown}.scrollWidth, {shown}.clientWidth]")
-    chromium.call("Emulation.clearDeviceMetricsOverride")
-    assert wide == room <= 1000
-
-
 _SHOWN = """(() => { const are = (name) => [...document.querySelectorAll(name)].map(
   (one) => one.checkVisibility()); return Object.fromEntries(["live", "still", "slider",
   "csv", "on-paper"].map((name) => [name, [...new Set(are("." + name))]])); })()"""
@@ -196,3 +172,27 @@ def test_without_a_script_the_page_shows_what_paper_does(chromium, tmp_path):
         middle = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
         shades.append(int(middle[middle.shape[0] // 2, middle.shape[1] // 2]))
     assert shades == pytest.approx([0, 255, 255], abs=4)  # slices 3, 5 and 7 of 9
+
+
+def test_the_answer_of_a_study_is_seen_whole(chromium, tmp_path, monkeypatch):
+    gain = {"value": -0.146, "low": -0.153, "high": -0.14}
+    shares, scores = [0.1, 0.3, 1.0], [[0.8], [0.8], [0.9]]
+    name, other = "relative_patch_location", "random resnet"
+    curves = [{"name": n, "fractions": shares, "scores": scores} for n in (name, other)]
+    values = {f"AUC, {name} - {other}, {share:g}": gain for share in shares}
+    found = {"values": values, "label_curves": {"metric": "AUC", "curves": curves}}
+    monkeypatch.setattr(worth, "_cost", lambda folder: ["12,000", "12.34"])
+    measured = {"std": 0.1, "rank": 1.0, "most": 64.0}
+    outcomes = {name: {"collapse": {"pretrained": measured}}}
+    missing = {"swav": "10 minutes, 12 updates, are less than an epoch"}
+    table = worth.table(found, {name: other}, {name: tmp_path}, outcomes, missing)
+    results = {"headline": "", "tables": [], "answer": table}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    page = build(tmp_path, sections=[protocols.answer])
+    size = {"width": 1000, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    chromium.call("Emulation.setDeviceMetricsOverride", **size)
+    chromium.open(page)
+    shown = "document.querySelector('.scroll')"
+    wide, room = chromium.run(f"[{shown}.scrollWidth, {shown}.clientWidth]")
+    chromium.call("Emulation.clearDeviceMetricsOverride")
+    assert wide == room <= 1000
