@@ -106,6 +106,7 @@ def published(variant: str) -> ConfigDict:
     ) | dict(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
+        unlabelled="keep",  # or "drop": leave examples without a label out
     )
     config.data.resize = (256,)  # the shorter side
     config.splits = dict(

@@ -72,6 +72,7 @@ def get_config(variant: str = "demo") -> ConfigDict:
     ) | dict(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
+        unlabelled="keep",  # or "drop": leave examples without a label out
     )
     config.batch_size = config.micro_batch_size = 16
     config.train_epochs = 50.0

@@ -123,7 +123,7 @@ def data(source: dict, shape: tuple, spacing_mm: tuple) -> dict:
         window="percentiles",
         workers=4,
         cache="cache",
-    ) | dict(label_fraction=1.0, split_seed=0)
+    ) | dict(label_fraction=1.0, split_seed=0, unlabelled="keep")
 
 
 def view() -> dict:

@@ -100,6 +100,7 @@ def published(variant: str) -> ConfigDict:
     ) | dict(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
+        unlabelled="keep",  # or "drop": leave examples without a label out
     )
     config.splits = dict(
         # or other rows of a table that data.only chooses from: only="split=test"

@@ -173,6 +173,7 @@ def labelled(config: ConfigDict, task: str, ndim: int) -> None:
     config.data.update(
         label_fraction=1.0,  # by patient; fewer are fed more often: as many updates
         split_seed=config_dict.placeholder(int),  # None: config.seed
+        unlabelled="keep",  # or "drop": leave examples without a label out
     )
     config.splits.validation = dict(fraction=0.15, only="")
     config.optimizer = dict(

@@ -27,8 +27,9 @@ and a run for each of two rates before these; 63 with --config.rates="()". Each 
 run in WORKDIR/pretraining/NAME, its encoder/ below, which config.init_from takes; fine-tunings
 are in WORKDIR/runs/NAME/SHARE/SEED.
 
-All tasks see the scans that fine-tuning has: with labels, masks or boxes. To pretrain on others
-beside them, use two commands: docs/data.md, "Scans without labels".
+Scans without a label are pretrained on, and not fine-tuned on or tested: leave their cell of
+data.labels or data.masks empty, or their mask out of the folder data.masks. Of boxes, an image
+without any is a healthy one, and data.unlisted=drop leaves those out of which nobody knows.
 
 config.data, config.splits and config.model are those of all; config.pretraining.NAME and
 config.experiment have the rest, at the size of configs/small.py. config.tasks names any of
@@ -58,7 +59,10 @@ SOURCES = [
 
 
 # of fine-tuning, or of a method
-OF_ITS_OWN = {"label_fraction", "split_seed", "sampler", "foreground", "slices"}
+OF_ITS_OWN = {
+    *("label_fraction", "split_seed", "unlabelled"),
+    *("sampler", "foreground", "slices"),
+}
 
 
 def get_config(variant: str = "demo") -> ConfigDict:
@@ -79,6 +83,9 @@ def get_config(variant: str = "demo") -> ConfigDict:
     for name in PRETRAINING:
         config.pretraining[name] = load(__file__, f"small:{name}:{source}")
     share(config)
+    config.experiment.data.unlabelled = "drop"  # pretraining has them too
+    if "unmasked" in config.data:
+        config.data.unmasked = "keep"
     if source.startswith("demo"):
         demo(config)
     return config

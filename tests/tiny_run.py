@@ -72,7 +72,11 @@ def start(arguments: list[str], *, env=None, **options) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen, expected: int = 0) -> str:
     """Wait for a run's end; return what it said."""
-    said, _ = process.communicate(timeout=300)
+    try:
+        said, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     assert process.returncode == expected, said
     return said
 

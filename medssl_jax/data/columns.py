@@ -54,6 +54,11 @@ class Columns:
         return self.make("has_masks")
 
     @cached_property
+    def masked(self) -> np.ndarray | None:
+        """Which examples have a mask, where it is not all, or none."""
+        return self.make("masked")
+
+    @cached_property
     def class_names(self) -> Sequence[str] | None:
         """Of the masks' values 0, 1, 2, ..., or of their k regions."""
         return self.make("class_names")
@@ -84,6 +89,8 @@ class Columns:
 
 def _taken(columns: Columns, rows: np.ndarray, name: str) -> Any:
     column = getattr(columns, name)
+    if name == "has_masks" and columns.masked is not None:
+        return bool(columns.masked[rows].all())
     if column is None or name in _OF_ALL:
         return column
     if isinstance(column, Sequence):  # texts, which may lie in a file

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8
 
 from medssl_jax.data import tree
 from medssl_jax.data.rows import read_rows
@@ -15,6 +15,7 @@ from medssl_jax.errors import ConfigError, DataError
 
 _MOST_CLASSES = 255  # a mask is uint8
 _MOST_VOXELS = 1000  # of a class
+_KEEP = "with data.unmasked=keep and data.unlabelled=drop they are not learnt from"
 _FIRST_CHANNEL = "_0000"  # nnU-Net's images have it behind the name of their mask
 
 
@@ -22,7 +23,8 @@ class Pairs(NamedTuple):
     """Images, and their masks.
 
     names: of the images.
-    masks: path of each one's mask, by name; None where there are no masks.
+    masks: path of each one's mask, by name, as far as it has one; None where there are
+      no masks.
     labels: the table that holds labels and patients, or "".
     """
 
@@ -39,6 +41,7 @@ def pair(
     masks: str,
     labels: str,
     only: str,
+    unmasked: str,
 ) -> Pairs:
     """Find the mask of every image.
 
@@ -50,22 +53,38 @@ def pair(
         and mask, both relative to root, and label and patient where known; "": none.
       labels: the table of labels, where it is not the CSV of masks.
       only: as `rows.read_rows`.
+      unmasked: what becomes of images without a mask, or whose cell is empty: "raise",
+        or "keep".
 
     Raises:
-      ConfigError: if the masks' folder is the images', or there are two tables.
+      ConfigError: if the masks' folder is the images', there are two tables, or
+        `unmasked` is not known.
       DataError: naming the first few images without a mask or masks without an image;
         if a mask's file is missing; as `rows.read_rows`.
     """
+    if unmasked not in ("raise", "keep"):
+        raise ConfigError(f"data.unmasked {unmasked!r} is unknown: raise or keep")
+    complete = unmasked == "raise"
     if not masks:
         return Pairs(names, None, labels)
     if not masks.lower().endswith(".csv"):
-        return Pairs(*_by_name(root, names, suffixes, masks), labels)
+        return Pairs(*_by_name(root, names, suffixes, masks, complete), labels)
     if labels:
         raise ConfigError(
             f"data.masks {masks!r} and data.labels {labels!r} are both tables; one of "
             "path,mask,label,patient says it all: empty data.labels"
         )
-    return Pairs(*_by_row(root, names, masks, only), masks)
+    return Pairs(*_by_row(root, names, masks, only, complete), masks)
+
+
+def which(
+    names: Sequence[str], masks: Mapping[str, Path] | None
+) -> Bool[np.ndarray, "n"] | None:
+    """Return which images have a mask; None where all have, or there are no masks."""
+    if masks is None:
+        return None
+    known = np.array([name in masks for name in names], bool)
+    return None if known.all() else known
 
 
 def classes(values: np.ndarray, path: str | Path) -> UInt8[np.ndarray, "..."]:
@@ -138,7 +157,7 @@ def stem(name: str) -> str:
     return stem if dot else name
 
 
-def _by_name(root, names, suffixes, masks):
+def _by_name(root, names, suffixes, masks, complete):
     found = tree.files(masks, suffixes, holds="mask", field="data.masks")
     images_folder, folder = Path(root).resolve(), Path(masks).resolve()
     if folder == images_folder:
@@ -150,12 +169,14 @@ def _by_name(root, names, suffixes, masks):
     _refuse_twice(masks, "masks", [stem(name) for name in found])
     keys = [_key(name, paths) for name in names]
     missing = [n for n, key in zip(names, keys, strict=True) if key not in paths]
-    refuse_any(masks, f"image(s) in {root} without a mask", missing)
+    if complete:
+        refuse_any(masks, f"image(s) in {root} without a mask", missing, _KEEP)
     refuse_any(
         masks, f"mask(s) without an image in {root}", sorted(paths.keys() - set(keys))
     )
     _refuse_twice(root, "images", keys)
-    return names, {n: paths[key] for n, key in zip(names, keys, strict=True)}
+    named = zip(names, keys, strict=True)
+    return names, {n: paths[key] for n, key in named if key in paths}
 
 
 def _key(name, paths):
@@ -163,16 +184,18 @@ def _key(name, paths):
     return next((key for key in keys if key in paths), name)
 
 
-def _by_row(root, names, table, only):
+def _by_row(root, names, table, only, complete):
     rows = read_rows(table, only=only).rows
     if any(row.mask is None for row in rows.values()):
         raise DataError(table, "has no column 'mask'; data.masks takes path,mask")
     files = {row.mask for row in rows.values()}
     rows = {name: row for name, row in rows.items() if row.chosen}
-    refuse_any(
-        table, "image(s) without a mask", [n for n, r in rows.items() if not r.mask]
-    )
-    paths = {name: Path(root) / row.mask for name, row in rows.items()}
+    if complete:
+        missing = [name for name, row in rows.items() if not row.mask]
+        refuse_any(table, "image(s) without a mask", missing, _KEEP)
+    paths = {name: Path(root) / row.mask for name, row in rows.items() if row.mask}
+    if not paths:
+        raise DataError(table, "no chosen row has a mask: fill in the column 'mask'")
     missing = [rows[name].mask for name, path in paths.items() if not path.is_file()]
     refuse_any(table, f"mask(s) that are not in {root}", missing)
     return [name for name in names if name not in files], paths

@@ -124,7 +124,8 @@ class Slices(Wrapper):
         if columns.patients is None:
             ids = [_id(self.source, i) for i in range(len(self.source))]
             columns = columns.replace(patients=ids)
-        found = columns.take(volumes).replace(has_masks=False, has_boxes=False)
+        without = {"has_masks": False, "masked": None, "has_boxes": False}
+        found = columns.take(volumes).replace(**without)
         if self.slicing.lesion_voxels:
             found = found.replace(
                 labels=self._lesions(), label_names=None, label_classes=None

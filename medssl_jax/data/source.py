@@ -52,7 +52,8 @@ class Source(ABC):
     mask that lies as the record's image lies, in the source's own format and geometry,
     with the names of its structures where the format has a place for them, and returns
     its path; of a wrapper, its `origin` does. `mask_note` is what to know about these
-    files. So with boxes: all records have
+    files. Where some have masks and others not, `has_masks` is false, and `masked` says
+    which have; whoever trains leaves examples or masks out (`order.unlabelled`). So with boxes: all records have
     some or none of them, as `has_boxes` says, and `kind_names` are those of their kinds;
     `box_kinds` are the kinds of each example's boxes, where a table tells them before
     the records are read.
@@ -65,6 +66,7 @@ class Source(ABC):
     label_names: Sequence[str] | None
     label_classes: Sequence[str] | None = None
     has_masks: bool = False
+    masked: Bool[np.ndarray, "n"] | None = None
     class_names: Sequence[str] | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
@@ -124,6 +126,7 @@ class Examples(Source):
     mask_note: str = ""
     class_names: Sequence[str] | None = None
     has_masks: bool = False
+    masked: np.ndarray | None = None
     has_boxes: bool = False
     kind_names: Sequence[str] | None = None
     box_kinds: Sequence[Sequence[int]] | None = None
@@ -198,6 +201,10 @@ class Wrapper(Source):
     @property
     def has_masks(self) -> bool:
         return self.columns.has_masks
+
+    @property
+    def masked(self) -> Bool[np.ndarray, "n"] | None:
+        return self.columns.masked
 
     @property
     def class_names(self) -> Sequence[str] | None:

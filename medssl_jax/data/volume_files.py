@@ -10,7 +10,7 @@ from jaxtyping import Shaped, UInt8
 
 from medssl_jax.data import tree
 from medssl_jax.data.host import check
-from medssl_jax.data.masks import check_shape, classes, pair
+from medssl_jax.data.masks import check_shape, classes, pair, which
 from medssl_jax.data.orient import check_orientation, orient, restore
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
@@ -49,6 +49,7 @@ def volumes(
     only: str,
     classes: tuple[str, ...],
     masks: str,
+    unmasked: str,
     channels: int,
     orientation: str,
 ) -> Examples:
@@ -57,7 +58,8 @@ def volumes(
     if channels < 1:
         raise ConfigError(f"data.channels is {channels}; it must be 1 or more")
     names = tree.files(root, kind.suffixes, holds=kind.holds)
-    pairs = pair(root, names, kind.suffixes, masks=masks, labels=labels, only=only)
+    read_masks = {"masks": masks, "labels": labels, "only": only, "unmasked": unmasked}
+    pairs = pair(root, names, kind.suffixes, **read_masks)
     read = ReadVolume(kind, root, orientation, channels, pairs.masks)
     source = examples(
         pairs.names,
@@ -68,7 +70,13 @@ def volumes(
         only=only,
         classes=classes,
     )
-    return replace(source, write_mask=read.write_mask, has_masks=bool(masks))
+    masked = which(source.names, pairs.masks)
+    return replace(
+        source,
+        write_mask=read.write_mask,
+        has_masks=bool(masks) and masked is None,
+        masked=masked,
+    )
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class ReadVolume:
       kind: of the files.
       orientation: as `orient`.
       channels: of every file.
-      masks: path of the mask of each name; None: records have none.
+      masks: path of the mask of each name that has one; None: records have none.
     """
 
     kind: Format
@@ -96,14 +104,14 @@ class ReadVolume:
             volume.voxels.transpose(*_REVERSED, 3), affine, spacing_mm, self.orientation
         )
         record = {"image": image, "spacing_mm": oriented_mm}
-        if self.masks is not None:
+        if name in (self.masks or ()):
             mask = self._mask(self.masks[name], volume, path).transpose(_REVERSED)
             record["mask"], _ = orient(mask, affine, spacing_mm, self.orientation)
         return check(record, str(path))
 
     def stamp(self, name: str) -> str:
         paths = [Path(self.root) / name]
-        if self.masks is not None:
+        if name in (self.masks or ()):
             paths.append(self.masks[name])
         paths = [part for path in paths for part in self.kind.parts(path)]
         return f"{self.kind.name} {self.orientation} {tree.stamp(*paths)}"

@@ -58,8 +58,8 @@ def check_classes(sources: Mapping[str, Source], classes: int) -> None:
             first = f"{source.name(int(wrong[0]))} ({labels[wrong[0]]})"
             raise ConfigError(
                 f"{len(wrong)} {kind} examples have no label in 0 to {classes - 1}, "
-                f"the first is {first}; label them, leave them out, or correct "
-                "method.classes"
+                f"the first is {first}; label them, leave those without one out "
+                "(data.unlabelled=drop), or correct method.classes"
             )
         if role in _COMPLETE and (missing := _missing(labels, classes)):
             text = f"{role} has no example of class {missing[0]}"

@@ -167,8 +167,9 @@ def _are_one(patients):
 def _check_masks(method, source):
     if not source.has_masks:
         raise ConfigError(
-            "config.method learns from masks, and the training data has none: set "
-            "data.masks, or use a source of masks"
+            "config.method learns from masks, and the training data has none, or not of "
+            "every example: set data.masks, use a source of masks, or leave those "
+            "without one out (data.unlabelled=drop)"
         )
     count, names = max(method.voxels), source.class_names
     if names is not None and len(names) != count:

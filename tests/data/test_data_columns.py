@@ -134,6 +134,7 @@ def test_no_wrapper_tells_of_its_examples_by_itself():
         "label_names",
         "label_classes",
         "has_masks",
+        "masked",
         "class_names",
         "has_boxes",
         "kind_names",

@@ -162,6 +162,7 @@ def test_masks_are_paired_by_a_table_that_has_patients_too(tmp_path):
     [
         ([("path", "patient"), ("a.nii", "p")], "no column 'mask'"),
         ([("path", "mask"), ("a.nii", "")], "1 image.* without a mask: 'a.nii'"),
+        ([("path", "mask"), ("a.nii", "")], "data.unmasked=keep"),
         ([("path", "mask"), ("a.nii", "m.nii")], r"1 mask.* not in .*'m\.nii'"),
         ([("path", "mask"), ("b.nii", "a.nii")], r"1 row.*without a file: 'b\.nii'"),
     ],
@@ -180,6 +181,16 @@ def test_images_and_masks_without_each_other_are_named(tmp_path):
     (tmp_path / "masks/a.nii").unlink()
     with pytest.raises(DataError, match=r"1 image.*without a mask: 'a\.nii'"):
         source(tmp_path)
+    kept = source(tmp_path, unmasked="keep")
+    assert not kept.has_masks and kept.masked.tolist() == [False] + [True] * 4
+    assert ["mask" in kept[i] for i in range(5)] == kept.masked.tolist()
+    before = kept.stamp(0)
+    write(tmp_path / "masks/a.nii", organs())
+    whole = source(tmp_path, unmasked="keep")
+    assert whole.has_masks and whole.masked is None and whole.stamp(0) != before
+    (tmp_path / "masks/a.nii").unlink()
+    with pytest.raises(ConfigError, match="unmasked 'drop' is unknown: raise or keep"):
+        source(tmp_path, unmasked="drop")
     for name in "abcd":
         (tmp_path / f"images/{name}.nii").unlink()
     with pytest.raises(DataError, match="3 mask.*without an image.*'b', 'c', 'd'"):

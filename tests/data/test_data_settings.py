@@ -30,6 +30,7 @@ SOURCES = "medssl_jax.data.sources"
                 "only": "",
                 "classes": (),
                 "masks": "",
+                "unmasked": "raise",
                 "channels": 1,
                 "orientation": "SPL",
             },

@@ -71,6 +71,7 @@ OF_IMAGES = {
     "pretraining.rotation.batch_size": 8,
     "pretraining.rotation.micro_batch_size": 8,
 }
+LABELLED = 40
 FINETUNED = "runs/rotation/1/0"
 OF_FILES = {"root": "images", "labels": "labels.csv"}
 
@@ -387,10 +388,10 @@ def test_a_study_of_ones_own_images_that_is_killed_makes_no_finished_run_again(
 ):
     table, folder = [["path", "label", "patient"]], tmp_path / "study"
     (tmp_path / "images").mkdir()
-    for i, pixels in enumerate(np.random.default_rng(0).random((40, 16, 16))):
+    for i, pixels in enumerate(np.random.default_rng(0).random((60, 16, 16))):
         picture = Image.fromarray((pixels * 255).astype(np.uint8))
         picture.save(tmp_path / f"images/{i:02}.png")
-        table.append([f"{i:02}.png", i % 2, f"p{i // 2}"])
+        table.append([f"{i:02}.png", i % 2 if i < LABELLED else "", f"p{i // 2}"])
     with (tmp_path / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     flags = [f"--config.{name}={value}" for name, value in OF_IMAGES.items()]
@@ -409,4 +410,8 @@ def test_a_study_of_ones_own_images_that_is_killed_makes_no_finished_run_again(
     results = json.loads((folder / "results.json").read_text())
     (row,) = results["answer"]["rows"]
     assert row[0] == "rotation" and row[-2] == "6"  # updates
+    at = ("pretraining/rotation", "runs/random/1/0")
+    pretrained, tuned = (seen.load(folder / one / "encoder").patients for one in at)
+    assert len(pretrained) == 21 and len(tuned) == 14  # the labelled
+    assert np.isin(tuned, pretrained).all()
     assert "None of the 6 test patients was in any pretraining." in results["headline"]

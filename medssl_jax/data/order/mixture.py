@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from medssl_jax.data.source import UNLABELLED, Record, Source, Subset
 from medssl_jax.errors import ConfigError, DataError
@@ -96,6 +97,18 @@ class Mixture(Source):
     @property
     def has_masks(self) -> bool:
         return all(part.has_masks for part in self.parts)
+
+    @property
+    def masked(self) -> Bool[np.ndarray, "n"] | None:
+        whole = {part.masked is None and part.has_masks for part in self.parts}
+        bare = {part.masked is None and not part.has_masks for part in self.parts}
+        if whole == {True} or bare == {True}:  # without a mark for each
+            return None
+        of_each = [
+            np.full(len(part), part.has_masks) if part.masked is None else part.masked
+            for part in self.parts
+        ]
+        return np.concatenate(of_each)
 
     @property
     def class_names(self) -> Sequence[str] | None:

@@ -23,6 +23,7 @@ from medssl_jax.data.order.splits import (
     oversample,
 )
 from medssl_jax.data.order.subsets import nested, repeated
+from medssl_jax.data.order.unlabelled import without
 from medssl_jax.data.planes import planed, warn_of_unused
 from medssl_jax.data.relabel import partly_labelled
 from medssl_jax.data.settings import divide
@@ -48,6 +49,7 @@ def sources(
     label_fraction: Part = 1.0,
     split_seed: Seed | None = None,
     known_labels: Part = 1.0,
+    unlabelled: str = "keep",
     slices: Mapping[str, Natural] | None = None,
     planes: str = "",
     lesion_boxes: Natural = 0,
@@ -79,6 +81,9 @@ def sources(
       known_labels: how much of the training labels is shown, by patient; the other
         examples stay, without a label. Of one seed they are those of the same
         `label_fraction`.
+      unlabelled: of every role, whether examples without a label or mask are used:
+        "keep", or "drop" (`unlabelled.without`), after the splits, which are those of a
+        run that keeps them.
       slices: of volumes, which are examples of their own, as `data.slices.Slicing` has
         it; `prepare` is how slices are brought to [0, 1]. Splits are of slices with
         the labels of their volume; where masks tell labels, or maps are read, of the
@@ -121,6 +126,7 @@ def sources(
     if fold:
         leave = functools.partial(_without_fold, found[TRAIN], split_seed)
         found[TRAIN] = resolve.call("data.fold", leave, fold)
+    found = {role: without(one, unlabelled, role) for role, one in found.items()}
     found = {role: open_source.sliced(one) for role, one in found.items()}
     if balance or label_fraction != 1.0:
         fed = _fed(found[TRAIN], balance, label_fraction, seed)
@@ -141,7 +147,7 @@ def whole(data: Mapping[str, Any], prepare: Prepare, folder: Path) -> Source:
     reading, source = divide(data, _Open)
     opened = functools.partial(_Open, prepare, folder)
     open_source = resolve.call("data", opened, reading)
-    return open_source.sliced(open_source("data", source))
+    return open_source.sliced(without(open_source("data", source), "keep", "data"))
 
 
 def _without_fold(train: Source, seed: int, *, of: Count, left_out: Natural) -> Source:

@@ -13,7 +13,7 @@ from medssl_jax.data.box_files import BoxTable, read_boxes
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_slice import read_flat
 from medssl_jax.data.host import check
-from medssl_jax.data.masks import pair
+from medssl_jax.data.masks import pair, which
 from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples, refuse_any, warn_of_patients
@@ -42,6 +42,7 @@ def images(
     only: str = "",
     classes: tuple[str, ...] = (),
     masks: str = "",
+    unmasked: str = "raise",
     boxes: str = "",
     kinds: tuple[str, ...] = (),
     channels: str | Count = "grey",
@@ -62,6 +63,7 @@ def images(
         (): sorted.
       masks: folder of PNG masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`), read as `load_png_mask`; empty: none.
+      unmasked: what becomes of images without a mask, "raise" or "keep".
       boxes: CSV `path,x0,y0,x1,y1,label,patient` or COCO's JSON, in pixels
         (`box_files.read_boxes`); empty: none. An image without a row has no box; of one
         that the JSON has not, nobody knows: `unlisted` says what becomes of it.
@@ -85,7 +87,8 @@ def images(
         text = f"data.channels {channels!r} is not known: {', '.join(known)}"
         raise ConfigError(text)
     names = _find(root)
-    pairs = pair(root, names, _MASKS, masks=masks, labels=labels, only=only)
+    read_masks = {"masks": masks, "labels": labels, "only": only, "unmasked": unmasked}
+    pairs = pair(root, names, _MASKS, **read_masks)
     table = read_boxes(boxes, kinds) if boxes else None
     read = _Read(root, channels, pairs.masks, table)
     source = examples(
@@ -97,7 +100,13 @@ def images(
         only=only,
         classes=classes,
     )
-    source = replace(source, write_mask=_write_mask, has_masks=bool(masks))
+    masked = which(source.names, pairs.masks)
+    source = replace(
+        source,
+        write_mask=_write_mask,
+        has_masks=bool(masks) and masked is None,
+        masked=masked,
+    )
     return source if table is None else _with_boxes(source, table, names)
 
 
@@ -152,7 +161,7 @@ class _Read:
             if spacing_mm is not None:
                 record["spacing_mm"] = spacing_mm
         record["image"] = _with_channels(record["image"], self.channels, path)
-        if self.masks is not None:
+        if name in (self.masks or ()):
             shape = record["image"].shape[:-1]
             record["mask"] = load_png_mask(self.masks[name], shape)
         if self.boxes is not None:
@@ -161,7 +170,7 @@ class _Read:
 
     def stamp(self, name: str) -> str:
         paths, read = [Path(self.root) / name], self.channels
-        if self.masks is not None:
+        if name in (self.masks or ()):
             paths.append(self.masks[name])
         if self.boxes is not None:
             paths.append(Path(self.boxes.path))

@@ -20,6 +20,7 @@ def itk(
     only: str = "",
     classes: tuple[str, ...] = (),
     masks: str = "",
+    unmasked: str = "raise",
     channels: Count = 1,
     orientation: str = "SPL",
 ) -> Examples:
@@ -29,8 +30,9 @@ def itk(
     and are written back in that of their image.
 
     Args:
-      labels, unlisted, only, classes, masks, orientation: as `nifti`'s. A file that does not
-        say how it is oriented, as no Analyze does, is read as "acquired" only.
+      labels, unlisted, only, classes, masks, unmasked, orientation: as `nifti`'s. A file
+        that does not say how it is oriented, as no Analyze does, is read as "acquired"
+        only.
       channels: of every voxel, or in the fourth axis of every file; 1: there is none.
 
     Raises:
@@ -46,6 +48,7 @@ def itk(
         only=only,
         classes=classes,
         masks=masks,
+        unmasked=unmasked,
         channels=channels,
         orientation=orientation,
     )

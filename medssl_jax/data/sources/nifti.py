@@ -14,6 +14,7 @@ def nifti(
     only: str = "",
     classes: tuple[str, ...] = (),
     masks: str = "",
+    unmasked: str = "raise",
     channels: Count = 1,
     orientation: str = "SPL",
 ) -> Examples:
@@ -27,6 +28,7 @@ def nifti(
         (): sorted.
       masks: folder of masks with the images' names, or CSV `path,mask,patient`
         (`masks.pair`); empty: none.
+      unmasked: what becomes of images without a mask, "raise" or "keep".
       channels: in the fourth axis of every file; 1: there is none.
       orientation: where slices, rows and columns run to: "SPL" are axial slices
         upwards, rows to the back, columns to the left; "acquired" leaves the order on
@@ -48,6 +50,7 @@ def nifti(
         only=only,
         classes=classes,
         masks=masks,
+        unmasked=unmasked,
         channels=channels,
         orientation=orientation,
     )

@@ -6,8 +6,9 @@ from PIL import Image
 
 from medssl_jax.data.host import Prepare
 from medssl_jax.data.order import roles
+from medssl_jax.data.order.mixture import ranges
 from medssl_jax.data.sources.phantom import phantom
-from medssl_jax.errors import ConfigError, UserError
+from medssl_jax.errors import ConfigError, DataError, UserError
 
 
 @pytest.fixture
@@ -148,3 +149,87 @@ def test_labels_of_slices_come_from_a_table_in_every_role(tmp_path):
         settings, {"test": others}, prepare, 0, tmp_path, **read
     )  # a test of other volumes, of which the table has none
     assert "planes" in found["train"][0] and "planes" not in found["test"][0]
+
+
+def halves(tmp_path, masks, labels, **chosen):
+    """Return the roles of 16 images of 8 patients, of which table or folder know some."""
+    for i, label in enumerate(labels):
+        pixels = np.random.default_rng(i).integers(0, 255, (4, 5), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i:02}.png")
+        if masks and label:
+            Image.fromarray(np.uint8(pixels > 99)).save(tmp_path / f"{i:02}_mask.png")
+    lines = ["path,label,patient,mask" if masks else "path,label,patient"]
+    for i, label in enumerate(labels):
+        cell = f",{i:02}_mask.png" if label else ","
+        lines.append(f"{i:02}.png,{label},p{i // 2}" + cell * masks)
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(lines))
+    source = {"name": "images", "root": str(tmp_path), "unmasked": "keep"}
+    source |= {"masks": str(table)} if masks else {"labels": str(table)}
+    splits = {"test": {"fraction": 0.5, "only": ""}}
+    given = {"cache": "cache", "on_error": "raise", "balance": "", **chosen}
+    prepare = Prepare(2, None, "none")
+    return roles.sources(source, splits, prepare, 0, tmp_path, **given)
+
+
+LABELS = ["0", "1", "", ""] * 4  # of every second patient
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_the_unlabelled_are_kept_or_dropped_of_the_same_splits(tmp_path, masks):
+    kept = halves(tmp_path, masks, LABELS)
+    dropped = halves(tmp_path, masks, LABELS, unlabelled="drop")
+    for role in ("train", "test"):
+        everyone = [kept[role].name(i) for i in range(len(kept[role]))]
+        assert len(everyone) == 8
+        known = [name for name in everyone if LABELS[int(name[:2])]]
+        found = dropped[role]
+        assert [found.name(i) for i in range(len(found))] == known != everyone
+        assert found.has_masks == masks and not kept[role].has_masks
+        for source, has in ((kept[role], False), (found, masks)):
+            for _ in range(2):  # made, and out of the cache
+                assert all(("mask" in source[i]) == has for i in range(len(source)))
+        assert masks or set(found.labels.tolist()) == {0, 1}
+
+
+def test_a_finding_that_is_known_is_a_label(tmp_path):
+    for i in range(8):
+        pixels = np.random.default_rng(i).integers(0, 255, (4, 5), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    marks = ["1,", ",0", ",", "1,1", "0,0", ",", "0,1", ","]
+    lines = [f"{i}.png,{both},p{i}" for i, both in enumerate(marks)]
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join(["path,edema,effusion,patient", *lines]))
+    source = {"name": "images", "root": str(tmp_path), "labels": str(table)}
+    given = {"cache": "", "on_error": "raise", "balance": "", "unlabelled": "drop"}
+    prepare = Prepare(2, None, "none")
+    train = roles.sources(source, {}, prepare, 0, tmp_path, **given)["train"]
+    known = [train.name(i)[0] for i in range(len(train))]
+    assert known == ["0", "1", "3", "4", "6"]
+
+
+def test_masks_of_one_part_of_a_mixture_alone_are_left_out(tmp_path):
+    knee = {"name": "phantom_slices", "count": 4, "seed": 1, "size_pixels": (16, 16)}
+    both = {"with": True, "without": False}
+    parts = [{**knee, "masks": m, "modality": name} for name, m in both.items()]
+    given = {"cache": "", "on_error": "raise", "balance": ""}
+    prepare = Prepare(2, None, "percentiles")
+
+    def train(**chosen):
+        mixture, splits = {"sources": parts}, {"test": {"fraction": 0.5}}
+        found = roles.sources(mixture, splits, prepare, 0, tmp_path, **given, **chosen)
+        return found["train"]
+
+    kept = train()
+    assert list(ranges(kept)) == ["with", "without"]
+    assert not any("mask" in kept[i] for i in range(len(kept)))
+    with pytest.raises(DataError, match="modality without: has no images"):
+        train(unlabelled="drop")
+
+
+def test_a_role_without_a_label_and_a_word_that_is_unknown_are_told(tmp_path):
+    one = ["0", "1"] + [""] * 14
+    with pytest.raises(ConfigError, match="none of the 8 examples of (train|test)"):
+        halves(tmp_path, False, one, unlabelled="drop")
+    with pytest.raises(ConfigError, match="unlabelled 'leave' is unknown.*keep, drop"):
+        halves(tmp_path, False, LABELS, unlabelled="leave")
