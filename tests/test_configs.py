@@ -40,9 +40,10 @@ BESIDE_SOURCE = {
     "evaluate": set(),
 }
 OF_METHOD = {
-    "supervised": {"label_fraction", "split_seed"},
-    "segment": {"label_fraction", "split_seed"},
-    "detect": {"label_fraction", "split_seed"},
+    **dict.fromkeys(
+        ("supervised", "segment", "detect"),
+        {"label_fraction", "split_seed", "unlabelled"},
+    ),
     "swav": {"known_labels"},
 }
 
