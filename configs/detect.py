@@ -21,7 +21,8 @@ images  a folder of images, and a CSV path,x0,y0,x1,y1,label,patient of pixels; 
         without a row are healthy. With data.labels, only the images it lists.
 coco    a folder of images and COCO's JSON.
 shards  of configs/prepare.py.
-brains  3D: metastases in phantom brains, on two CPU cores.
+brains  3D: metastases in phantom brains, half an hour of one CPU core; ends with FROC .44,
+        AUC of brains with a metastasis .83, average precision at .5 .12.
 nifti, itk (MetaImage, NRRD, Analyze), msd  one's own volumes and masks, each connected
         piece of which becomes a box, if it has data.lesion_boxes voxels; its kind is its
         class, without the background. data.shape has to hold a whole volume at
