@@ -137,14 +137,18 @@ def own_volumes(config: ConfigDict) -> None:
 
 def demo(config: ConfigDict) -> None:
     """Small enough for two cores."""
-    config.data.update(shape=(16, 64, 64), resize=None, workers=0)
+    # as many heads in a batch as fit the minutes: slices of one head are much alike
+    config.data.update(
+        shape=(16, 32, 32), resize=(32, 32), crop_to_body=True, workers=0
+    )
+    config.data.window_hu = (0.0, 120.0)
     known = dict(unknown_planes=0.0, unknown_types=0.0)
     config.splits = dict(
         validation=dict(seed=1, count=96, **known),
         test=dict(seed=2, count=256, **known),
     )
-    config.model.update(blocks=(1, 1, 2, 2), in_plane_blocks=2, features=64)
-    config.batch_size = config.micro_batch_size = 8
-    config.train_epochs = 10.0
+    config.model.update(blocks=(2, 2, 2), in_plane_blocks=3, growth=16, features=128)
+    config.batch_size = config.micro_batch_size = 16
+    config.train_epochs = 20.0
     config.log_every_steps = 24
     config.schedule.peak = 3e-3

@@ -39,11 +39,11 @@ BESIDE_SOURCE = {
     "predict": {"on_error"},
     "evaluate": set(),
 }
+OF_LABELS = {"label_fraction", "split_seed", "unlabelled"}
 OF_METHOD = {
-    **dict.fromkeys(
-        ("supervised", "segment", "detect"),
-        {"label_fraction", "split_seed", "unlabelled"},
-    ),
+    "supervised": OF_LABELS,
+    "segment": OF_LABELS,
+    "detect": OF_LABELS,
     "swav": {"known_labels"},
 }
 

@@ -18,6 +18,7 @@ from medssl_jax.run import task
 def smallest():
     config = load("haemorrhage", "demo")
     config.data.update(count=24, size_voxels=(4, 16, 16), shape=(4, 16, 16), cache="")
+    config.data.update(resize=None, crop_to_body=False)
     for role, count in (("validation", 8), ("test", 12)):
         config.splits[role].count = count
     config.model.update(blocks=(1, 1), growth=2, initial_features=4, features=8)
