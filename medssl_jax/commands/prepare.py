@@ -83,6 +83,11 @@ def _open(data: Mapping[str, Any], splits: Mapping[str, Any]) -> dict[str, Sourc
             raise ConfigError("data.name 'shards': these are prepared already")
         field = "data" if role == TRAIN else f"splits.{role}"
         found[role] = resolve.named(field, "medssl_jax.data.sources", stated)
+        if found[role].masked is not None:
+            raise ConfigError(
+                f"{field}.unmasked is 'keep', and shards hold a mask of every image or "
+                "of none: leave those without one out, or empty data.masks"
+            )
     return found
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import prepared
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+from PIL import Image
+from test_configs import load
 
 from medssl_jax.commands import prepare as command
 from medssl_jax.data.host import Prepare
@@ -254,6 +256,20 @@ def test_a_fraction_to_hold_out_is_refused(raw, tmp_path):
     found.splits.test = {"fraction": 0.2}
     with pytest.raises(ConfigError, match="splits.test.fraction"):
         prepared.run(found, tmp_path / "shards")
+
+
+def test_masks_of_some_images_are_refused(tmp_path):
+    for name in ("images/a.png", "images/b.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.eye(4, dtype=np.uint8)).save(tmp_path / name)
+    config = load("prepare", "images")
+    config.data.root, config.data.masks = (
+        str(tmp_path / name) for name in ("images", "masks")
+    )
+    config.data.unmasked = "keep"
+    with pytest.raises(ConfigError, match=r"data\.unmasked is 'keep'.*every image"):
+        command.run(config, tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
 
 
 def test_too_many_files_are_refused_with_a_number_that_fits(raw, tmp_path, monkeypatch):
