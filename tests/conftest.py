@@ -1,6 +1,7 @@
 """Eight CPU devices, no room for JAX to guess, shapes checked against annotations."""
 
 import functools
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -63,6 +64,17 @@ def pytest_collection_modifyitems(items):
     for item in items:
         length[item.path] += 30 if item.get_closest_marker("slow") else 1
     items.sort(key=lambda item: -length[item.path])
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say where the time goes, by file: a suite that grows is cut there."""
+    spent = Counter()  # s
+    for report in itertools.chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            spent[report.location[0]] += report.duration
+    terminalreporter.section(f"longest files of {sum(spent.values()):.0f} s")
+    for path, seconds in spent.most_common(40):
+        terminalreporter.write_line(f"{seconds:.0f}s {path}")
 
 
 @pytest.fixture(scope="session")
