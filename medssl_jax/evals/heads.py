@@ -73,7 +73,10 @@ def heads(context: Context) -> Evaluator:
             note += f" The test has no labels of: {', '.join(lacking)}."
         title = "Heads beside the method's own"
         table = {"title": title, "note": note, "columns": _COLUMNS, "rows": rows}
-        said = [f"{row[0]} {row[1]} {row[3].split()[0]}" for row in rows]
+        said = [
+            f"{name if name == of else f'{name} {of}'} {value.split()[0]}"
+            for name, of, _, value in rows
+        ]
         headline = f"AUC of other heads: {', '.join(said)}." if said else ""
         return {"headline": headline, "tables": [table], "values": values}
 

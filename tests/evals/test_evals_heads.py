@@ -58,6 +58,11 @@ def test_each_known_label_counts_once():
     for name, value in expected.items():
         assert found["values"][name]["value"] == pytest.approx(value)
     assert found["values"].keys() == expected.keys()
+    first, second, third = expected.values()
+    said = (
+        f"types finding 1 {first:.3f}, types finding 2 {second:.3f}, slices {third:.3f}"
+    )
+    assert found["headline"] == f"AUC of other heads: {said}."
 
 
 def test_of_what_nobody_labelled_nothing_is_told():
