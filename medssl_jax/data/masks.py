@@ -77,14 +77,15 @@ def pair(
     return Pairs(*_by_row(root, names, masks, only, complete), masks)
 
 
-def which(
+def columns(
     names: Sequence[str], masks: Mapping[str, Path] | None
-) -> Bool[np.ndarray, "n"] | None:
-    """Return which images have a mask; None where all have, or there are no masks."""
+) -> dict[str, bool | Bool[np.ndarray, "n"] | None]:
+    """Return a source's `has_masks` and `masked`."""
     if masks is None:
-        return None
+        return {"has_masks": False, "masked": None}
     known = np.array([name in masks for name in names], bool)
-    return None if known.all() else known
+    whole = bool(known.all())
+    return {"has_masks": whole, "masked": None if whole else known}
 
 
 def classes(values: np.ndarray, path: str | Path) -> UInt8[np.ndarray, "..."]:

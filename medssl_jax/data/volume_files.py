@@ -10,7 +10,7 @@ from jaxtyping import Shaped, UInt8
 
 from medssl_jax.data import tree
 from medssl_jax.data.host import check
-from medssl_jax.data.masks import check_shape, classes, pair, which
+from medssl_jax.data.masks import check_shape, classes, columns, pair
 from medssl_jax.data.orient import check_orientation, orient, restore
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples
@@ -70,13 +70,8 @@ def volumes(
         only=only,
         classes=classes,
     )
-    masked = which(source.names, pairs.masks)
-    return replace(
-        source,
-        write_mask=read.write_mask,
-        has_masks=bool(masks) and masked is None,
-        masked=masked,
-    )
+    known = columns(source.names, pairs.masks)
+    return replace(source, write_mask=read.write_mask, **known)
 
 
 @dataclass(frozen=True)

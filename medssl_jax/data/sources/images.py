@@ -13,7 +13,7 @@ from medssl_jax.data.box_files import BoxTable, read_boxes
 from medssl_jax.data.decoding import decoding
 from medssl_jax.data.dicom_slice import read_flat
 from medssl_jax.data.host import check
-from medssl_jax.data.masks import pair, which
+from medssl_jax.data.masks import columns, pair
 from medssl_jax.data.png_masks import load_png_mask, save_png_mask
 from medssl_jax.data.source import Examples, Record
 from medssl_jax.data.table import examples, refuse_any, warn_of_patients
@@ -100,13 +100,8 @@ def images(
         only=only,
         classes=classes,
     )
-    masked = which(source.names, pairs.masks)
-    source = replace(
-        source,
-        write_mask=_write_mask,
-        has_masks=bool(masks) and masked is None,
-        masked=masked,
-    )
+    known = columns(source.names, pairs.masks)
+    source = replace(source, write_mask=_write_mask, **known)
     return source if table is None else _with_boxes(source, table, names)
 
 
