@@ -107,7 +107,8 @@ def summarise(runs: Runs, *, seed: int) -> dict[str, Any]:
         "title": "Variants",
         "note": f"{len(whole)} test examples, {len(baseline)} seed(s); ± is the deviation "
         "over seeds; 95 % intervals are by bootstrap over patients, of differences "
-        "paired, on the same examples; * leaves out 0.",
+        "paired, on the same examples; * leaves out 0. They take the seeds as they are: "
+        "where the deviation is large, others may say otherwise.",
         "columns": [
             *("metric", "variant", "mean ± deviation", "mean (95 % interval)"),
             *(f"it - {names[0]}", "it - the one before"),
