@@ -38,7 +38,8 @@ def test_collectives_are_counted_with_their_bytes(compiled):
     assert found["all-gather"][0] == 1
     assert found["all-gather"][1] in (8 * 4 * 5 * 2, 8 * 4 * 5 * 4)  # CPU may widen it
     largest, said = compiled.movers(text)[0]
-    assert largest >= 8 * 4 * 5 * 2 and ("all-gather" in said or "fusion" in said)
+    assert largest >= 8 * 4 * 5 * 2
+    assert any(word in said for word in ("all-gather", "fusion", "convert"))
 
 
 @pytest.mark.parametrize("name", ["byol3d", "swav", "finetune"])
