@@ -8,9 +8,16 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 steps = importlib.import_module("steps")
+FEW = ("byol", "gmml")  # .ci/run has them all
 
 
-@pytest.mark.parametrize("name", steps.ROWS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
+        for name in steps.ROWS
+    ],
+)
 def test_a_row_has_a_network_views_and_a_loss(name):
     row, kept = steps.ROWS[name], []
     for recompute in (False, True):

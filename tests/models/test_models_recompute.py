@@ -121,6 +121,7 @@ def test_the_loss_keeps_its_bits_and_less_is_kept_for_the_gradient(name):
     assert kept[1] < kept[0]
 
 
+FEW = ("resnet50", "unet")  # .ci/run has them all
 # megabytes of one image in bfloat16, weights aside: without and with recompute
 MOST = {
     "r3d18": (340, 245),
@@ -190,7 +191,13 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FEW else pytest.mark.slow)
+        for name in MOST
+    ],
+)
 def test_a_published_network_keeps_its_products_and_norms_inputs_once(name):
     batch = 5  # no side of a kernel, nor are channels
     made, size = PUBLISHED[name]
