@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from emitter import AS_USERS
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from test_configs import load
@@ -32,14 +33,14 @@ def test_collectives_are_counted_with_their_bytes(compiled):
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=P("data"), out_specs=(P(), P()), check_vma=False
     )
-    text = jax.jit(mapped).lower(np.zeros((8, 4, 5), np.float32)).compile().as_text()
+    lowered = jax.jit(mapped).lower(np.zeros((8, 4, 5), np.float32))
+    text = lowered.compile(compiler_options=AS_USERS).as_text()
     found = compiled.collectives(text)
     assert found["all-reduce"] == (1, 4 * 5 * 4)
     assert found["all-gather"][0] == 1
     assert found["all-gather"][1] in (8 * 4 * 5 * 2, 8 * 4 * 5 * 4)  # CPU may widen it
     largest, said = compiled.movers(text)[0]
-    assert largest >= 8 * 4 * 5 * 2
-    assert any(word in said for word in ("all-gather", "fusion", "convert"))
+    assert largest >= 8 * 4 * 5 * 2 and ("all-gather" in said or "fusion" in said)
 
 
 @pytest.mark.parametrize("name", ["byol3d", "swav", "finetune"])

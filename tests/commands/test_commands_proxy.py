@@ -14,8 +14,8 @@ from medssl_jax.protocols import label_efficiency
 from medssl_jax.saved import encoder
 
 pytestmark = pytest.mark.slow
-# of whole volumes, of patches of images, and of a row of patches
-TASKS = ("rotation", "jigsaw_2d", "cpc_2d")
+# each task once, in 3D or in 2D, of whole images and of patches
+TASKS = ("rotation", "jigsaw_2d", "relative_patch_location_2d", "exemplar", "cpc_2d")
 SIDE = 12  # cells of 4, patches of 3
 MODEL = {"width": 2, "levels": 2}
 
@@ -85,7 +85,7 @@ def test_its_encoder_is_what_a_run_starts_from_and_leaves_alone_at_first(
     variant, run = pretrained
     train.run(downstream(variant, run), tmp_path)
     warned = "was trained on patches" in capsys.readouterr().err
-    assert warned == (variant != "rotation")
+    assert warned == (variant not in ("rotation", "exemplar"))
     known = load_file(run / "encoder/weights.safetensors")
     frozen, thawed = (tiny_run.checkpoint(tmp_path, step)[0] for step in (2, 4))
     at_first, at_last = of_backbone(frozen), of_backbone(thawed)

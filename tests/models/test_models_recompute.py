@@ -1,12 +1,12 @@
 """What is kept for the gradient, and what is computed anew: the same loss, less kept."""
 
 import functools
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from emitter import AS_USERS
 from jax._src.ad_checkpoint import saved_residuals
 
 from medssl_jax.models.densenet import densenet
@@ -78,11 +78,6 @@ def segmenting(recompute, dtype=jnp.float32, **settings):
 
 
 BACKBONES["decoder"] = functools.partial(segmenting, ndim=2, width=4, levels=2)
-
-
-# not by conftest's emitter, which fuses and rounds what is computed twice in another way
-EMITTER = "xla_cpu_use_fusion_emitters"
-AS_USERS = {EMITTER: True} if EMITTER in os.environ["XLA_FLAGS"] else None
 
 
 def test_a_head_knows_what_its_backbone_keeps():
